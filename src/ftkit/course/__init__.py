@@ -1,0 +1,1 @@
+"""What a notebook calls: start, exercise, progress, workspace."""

@@ -1,0 +1,1 @@
+"""The official answers, one module for each lesson."""

@@ -1,0 +1,111 @@
+"""Atomic writes, hashes, and readable text whatever its encoding. Knows nothing about what the files mean."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from ftkit.errors import refusal
+
+_BOMS = [(b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")]
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> Path:
+    """The file, written whole or not at all: a reader, or a kill half-way, sees the old content or the new.
+
+    Args:
+        path: the file to write; its folder is made.
+        content: text (stored as UTF-8) or bytes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def write_json(path: str | Path, value: object) -> Path:
+    """The value as indented UTF-8 JSON, written atomically."""
+    return write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def read_json(path: str | Path) -> object:
+    """The value in a JSON file.
+
+    Raises:
+        Refusal: the file is missing or is not JSON; the sentence names file and line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise refusal("file", "a readable JSON file", str(path), "Check the path.")
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise refusal(path.name, "valid JSON", f"{type(error).__name__}: {error}", "Mend or delete the file.") from error
+
+
+def replace_folder(partial: str | Path, final: str | Path) -> Path:
+    """The folder `partial` under its final name, in one rename; an older folder of that name is removed.
+
+    A kill leaves either the old folder, or none and the complete `partial`, or the new one: never half of one.
+    """
+    partial, final = Path(partial), Path(final)
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(partial, final)
+    return final
+
+
+def sha256(source: str | Path | bytes) -> str:
+    """The SHA-256 of a file's bytes (given its path) or of the bytes themselves, in hex."""
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    with Path(source).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def decode(raw: bytes, name: str = "file") -> tuple[str, str]:
+    """The text in `raw` and the encoding it had: UTF-8 (with or without BOM), UTF-16 or GB18030.
+
+    UTF-16 without a byte-order mark is recognised by the zero bytes of its ASCII half.
+
+    Raises:
+        Refusal: no known encoding reads it.
+
+    Example:
+        >>> decode("发烧".encode("gb18030"))
+        ('发烧', 'gb18030')
+    """
+    for encoding in _candidates(raw):
+        try:
+            return raw.decode(encoding).lstrip("\ufeff"), encoding
+        except UnicodeDecodeError:
+            continue
+    raise refusal(name, "text in UTF-8, UTF-16 or GB18030", raw[:16], "Save it as UTF-8.")
+
+
+def read_text(path: str | Path) -> tuple[str, str]:
+    """The text of a file and the encoding it had; see `decode`."""
+    path = Path(path)
+    if not path.is_file():
+        raise refusal("file", "an existing file", str(path), "Check the path.")
+    return decode(path.read_bytes(), path.name)
+
+
+def _candidates(raw: bytes) -> list[str]:
+    for bom, encoding in _BOMS:
+        if raw.startswith(bom):
+            return [encoding]
+    head = raw[:4096]
+    if head.count(b"\0") > len(head) // 8:
+        even, odd = head[::2].count(b"\0"), head[1::2].count(b"\0")
+        return ["utf-16-le" if odd >= even else "utf-16-be"]
+    return ["utf-8", "gb18030"]

@@ -1,0 +1,1 @@
+"""The embedded base: a small pretrained model, its world and its tokenizer."""
