@@ -48,19 +48,27 @@ def read_json(path: str | Path) -> object:
         raise refusal("file", "a readable JSON file", str(path), "Check the path.")
     try:
         return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise refusal(path.name, "valid JSON", f"{type(error).__name__}: {error}", "Mend or delete the file.") from error
+    except json.JSONDecodeError as error:
+        place = f"{error.msg} at line {error.lineno}, column {error.colno}"
+        raise refusal(path.name, "valid JSON", place, "Mend or delete the file.") from error
+    except (ValueError, RecursionError) as error:
+        raise refusal(path.name, "valid JSON in UTF-8", str(error), "Mend or delete the file.") from error
 
 
 def replace_folder(partial: str | Path, final: str | Path) -> Path:
-    """The folder `partial` under its final name, in one rename; an older folder of that name is removed.
+    """The folder `partial` under its final name; an older folder of that name is removed.
 
-    A kill leaves either the old folder, or none and the complete `partial`, or the new one: never half of one.
+    A kill leaves either the old folder, or none and the complete `partial`, or the new one: never half of one. The
+    old folder is renamed before it is removed, because removing takes many steps.
     """
     partial, final = Path(partial), Path(final)
+    aside = final.with_name(f".{final.name}.old")
+    if aside.exists():
+        shutil.rmtree(aside)
     if final.exists():
-        shutil.rmtree(final)
+        os.replace(final, aside)
     os.replace(partial, final)
+    shutil.rmtree(aside, ignore_errors=True)
     return final
 
 
@@ -75,7 +83,8 @@ def sha256(source: str | Path | bytes) -> str:
 def decode(raw: bytes, name: str = "file") -> tuple[str, str]:
     """The text in `raw` and the encoding it had: UTF-8 (with or without BOM), UTF-16 or GB18030.
 
-    UTF-16 without a byte-order mark is recognised by the zero bytes of its ASCII half.
+    UTF-16 without a byte-order mark is recognised by the zero bytes of its ASCII half. UTF-8 with a few bad bytes is
+    refused, with the line of the first: read as GB18030 it would turn into other characters and nobody would notice.
 
     Raises:
         Refusal: no known encoding reads it.
@@ -86,9 +95,14 @@ def decode(raw: bytes, name: str = "file") -> tuple[str, str]:
     """
     for encoding in _candidates(raw):
         try:
-            return raw.decode(encoding).lstrip("\ufeff"), encoding
-        except UnicodeDecodeError:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError as error:
+            if encoding == "utf-8" and _damaged_utf8(raw):
+                line = raw.count(b"\n", 0, error.start) + 1
+                raise refusal(f"{name}, line {line}", "UTF-8 like the rest of the file",
+                              raw[error.start:error.start + 8], "Delete or retype that place.") from error
             continue
+        return text.lstrip("\ufeff"), encoding
     raise refusal(name, "text in UTF-8, UTF-16 or GB18030", raw[:16], "Save it as UTF-8.")
 
 
@@ -105,7 +119,15 @@ def _candidates(raw: bytes) -> list[str]:
         if raw.startswith(bom):
             return [encoding]
     head = raw[:4096]
-    if head.count(b"\0") > len(head) // 8:
+    if head.count(b"\0") > len(head) // 64:  # text in UTF-8 or GB18030 has none
         even, odd = head[::2].count(b"\0"), head[1::2].count(b"\0")
         return ["utf-16-le" if odd >= even else "utf-16-be"]
     return ["utf-8", "gb18030"]
+
+
+def _damaged_utf8(raw: bytes) -> bool:
+    """Whether most characters beyond ASCII are good UTF-8, so that it is UTF-8 with a fault and nothing else."""
+    text = raw.decode("utf-8", errors="replace")
+    bad = text.count("\ufffd")
+    good = sum(not character.isascii() for character in text) - bad
+    return good > 10 * bad

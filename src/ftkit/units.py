@@ -1,5 +1,6 @@
 """Bytes, counts and seconds to words and back. Knows nothing about where the numbers come from."""
 
+import math
 import re
 
 from ftkit.errors import refusal
@@ -82,21 +83,28 @@ def words_to_seconds(text: str) -> float:
 
 
 def _scaled(value: float, units: list[tuple[str, int]], smallest: str) -> str:
+    if not math.isfinite(value):
+        return f"{value} {smallest}".strip()
     for name, size in units:
-        if abs(value) >= size:
+        if abs(_rounded(value / size)) >= 1:
             return f"{_three_figures(value / size)} {name}"
     return f"{_three_figures(value)} {smallest}".strip()
 
 
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
 def _three_figures(value: float) -> str:
-    if value == int(value) and abs(value) < 1000 and abs(value) >= 100:
-        return str(int(value))
-    digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
-    return f"{value:.{digits}f}"
+    """Three figures, rounded before they are counted: 9.999 is 10.0."""
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
+    value = _rounded(value)
+    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
 
 
 def _parse(text: str, name: str, units: dict[str, int]) -> float:
-    match = _NUMBER.fullmatch(text)
+    match = _NUMBER.fullmatch(text) if isinstance(text, str) else None
     if not match or match[2] not in units:
         known = ", ".join(unit for unit in units if unit)
         raise refusal(name, f"a number and one of {known}", text, "Write for example "

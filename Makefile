@@ -1,0 +1,35 @@
+# The four commands; each sets itself up in $(VENV). Without make: README, "Without make".
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# For a GPU: make lab TORCH_INDEX=<the index address that the selector on pytorch.org shows for your CUDA>
+TORCH_INDEX ?=
+TORCH := $(shell grep '^torch==' requirements.lock)
+
+.PHONY: course test lab bench pretrain kill-trial
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --index-url $(TORCH_INDEX) $(TORCH))
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+course: $(VENV)/.ready   ## run every notebook at scale=tiny: build/course/
+	$(BIN)/ftkit course
+
+test: $(VENV)/.ready     ## run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+lab: $(VENV)/.ready      ## open lesson 00 in JupyterLab, in your own workspace folder
+	$(BIN)/ftkit lab
+
+bench: $(VENV)/.ready    ## measure: training speed against trl; tables go to benchmarks/results/
+	$(BIN)/python benchmarks/train_speed.py
+
+pretrain: $(VENV)/.ready ## build the embedded base again and measure it (an hour on 2 cores)
+	$(BIN)/python -m ftkit.pretrain
+	$(BIN)/python benchmarks/embedded_base.py
+
+kill-trial: $(VENV)/.ready ## 20 kills, 5 of them inside the writing of a checkpoint
+	$(BIN)/python benchmarks/kill_trial.py

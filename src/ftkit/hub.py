@@ -1,0 +1,237 @@
+"""Real models and data sets by folder or name, the embedded base too: the only module that may download.
+
+Knows nothing about fine-tuning: it finds a checkpoint, checks it before loading, and loads it.
+"""
+
+import contextlib
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from ftkit import checkpoints
+from ftkit.device import choose_device, choose_dtype
+from ftkit.errors import nearest, refusal, unknown
+from ftkit.files import sha256
+
+EMBEDDED = "ftkit-tiny"
+REACH_S = 5  # seconds to wait for the hub's answer, once, before saying that there is none
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_DATA_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
+_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
+_CONTENT = re.compile(r".*\.(safetensors|model|tiktoken|jinja)|(merges|vocab)\.txt"
+                      r"|(config|generation_config|tokenizer\w*|special_tokens_map|added_tokens|vocab)\.json")
+_NOT_CONTENT = ("_name_or_path", "name_or_path", "transformers_version")
+
+
+def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", dtype: str = "auto",
+               quantization: str | None = None, trust_remote_code: bool = False):
+    """A causal language model, ready and in evaluation mode, and its tokenizer.
+
+    A tokenizer without a pad token is given its end-of-text token as one; no token is added.
+
+    Args:
+        name_or_folder: "ftkit-tiny", a folder in the Hugging Face layout, or a hub name such as "Qwen/Qwen3-0.6B".
+        device: "auto", "cpu", "cuda", ...
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        quantization: None, or "nf4" for 4-bit weights with double quantisation.
+        trust_remote_code: whether code that comes with the checkpoint may run.
+
+    Raises:
+        Refusal: the checkpoint cannot be found or reached, is incomplete, holds pickled weights, needs code of its
+            own, or does not fit its config.
+
+    Taught in: 00_start_here
+    """
+    if quantization not in (None, "nf4"):
+        raise unknown("quantization", quantization, ["None", "nf4"])
+    folder = find_model(name_or_folder, trust_remote_code)
+    chosen = choose_device(device)
+    kind = choose_dtype(dtype, chosen)
+    settings = {"dtype": kind, "trust_remote_code": trust_remote_code}
+    if quantization:
+        settings |= {"quantization_config": _nf4(kind), "device_map": {"": chosen}}
+    tokenizer = _load_tokenizer(folder, trust_remote_code)
+    model = _load_weights(folder, settings)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise refusal(f"{folder.name}: tokenizer", f"of at most {rows} tokens, the rows of the model's embeddings",
+                      len(tokenizer), "The tokenizer belongs to another model: take both from the same source.")
+    return (model if quantization else model.to(chosen)).eval(), tokenizer
+
+
+def find_model(name_or_folder: str | Path = EMBEDDED, trust_remote_code: bool = False) -> Path:
+    """The checked folder that holds a model; a hub name is downloaded unless it is in the cache already.
+
+    Raises:
+        Refusal: as for `load_model`.
+    """
+    name = str(name_or_folder)
+    if name == EMBEDDED:
+        from ftkit.tiny import base
+
+        return base.folder()
+    folder = Path(name).expanduser().absolute()
+    if not name.strip() or not folder.is_dir():
+        if folder.exists() or not _HUB_NAME.fullmatch(name):
+            raise refusal("model", f'"{EMBEDDED}", an existing folder or a hub name such as "owner/name"', name,
+                          _near(name, folder) or "Check the path.")
+        folder = _from_cache(name) or _download(name, _near(name, folder), trust_remote_code)
+    _check_family(checkpoints.check(folder), trust_remote_code)
+    return folder
+
+
+def model_hash(name_or_folder: str | Path = EMBEDDED) -> str:
+    """The SHA-256 over a model's weights, config, tokenizer and template, whatever its folder is called."""
+    digest = hashlib.sha256()
+    for path in sorted(find_model(name_or_folder, trust_remote_code=True).iterdir()):
+        if not _CONTENT.fullmatch(path.name):
+            continue
+        if path.suffix == ".json":
+            value = checkpoints.read_object(path)
+            kept = {key: value[key] for key in value if key not in _NOT_CONTENT}
+            inside = sha256(json.dumps(kept, sort_keys=True).encode())
+        else:
+            inside = sha256(path)
+        digest.update(f"{path.name} {inside}\n".encode())
+    return digest.hexdigest()
+
+
+def load_dataset_records(name: str, split: str = "train") -> list[dict]:
+    """The rows of a hub data set as dictionaries.
+
+    Args:
+        name: "owner/name", or "owner/name:subset" where it has several.
+        split: the part to take.
+
+    Raises:
+        Refusal: it cannot be reached, or has no such subset or split.
+    """
+    match = _DATA_NAME.fullmatch(name)
+    if not match:
+        raise refusal("data", 'a hub name such as "owner/name" or "owner/name:subset"', name)
+    import datasets
+
+    cached = Path(datasets.config.HF_DATASETS_CACHE) / match[1].replace("/", "___")
+    if not cached.is_dir():
+        _ask_hub("dataset_info", match[1], "data", "Download its files elsewhere and give their folder.")
+    try:
+        return datasets.load_dataset(match[1], match[2], split=split).to_list()
+    except (ValueError, OSError) as error:
+        raise refusal("data", "a hub data set with this subset and split", f"{name}, split {split}",
+                      f"The hub's library says: {error}") from error
+
+
+def _check_family(folder: Path, trust_remote_code: bool) -> None:
+    """Refuses a model that brings code of its own, unless trusted, and one that transformers cannot load as causal."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    config = checkpoints.read_object(folder / "config.json")
+    family = config["model_type"]
+    if family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or (config.get("auto_map") and trust_remote_code):
+        return
+    if config.get("auto_map"):
+        raise refusal("trust_remote_code", f"True for {folder.name}, which brings code of its own", False,
+                      "Read the .py files in its folder first; they will run on this machine.")
+    if family in CONFIG_MAPPING_NAMES:
+        raise refusal(f"{folder.name}: model_type", "a causal language model's", family,
+                      "Choose a model that writes text from left to right, such as qwen2 or llama.")
+    near = nearest(family, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    raise refusal(f"{folder.name}: model_type", "a family that the installed transformers knows", family,
+                  f"Did you mean {' or '.join(near)}?" if near else "A newer transformers may know it.")
+
+
+def _download(name: str, near: str, trust_remote_code: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    remedy = f'Give a local folder, fill the Hugging Face cache elsewhere, or take model="{EMBEDDED}". {near}'
+    info = _ask_hub("model_info", name, "model", remedy.strip())
+    checkpoints.check_names(name, {file.rfilename for file in info.siblings})
+    wanted = [*_WANTED, "*.py"] if trust_remote_code else _WANTED
+    with _quiet():
+        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
+
+
+def _ask_hub(question: str, name: str, what: str, remedy: str):
+    """What the hub knows about a name: one request, no retry."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        return getattr(HfApi(), question)(name, timeout=REACH_S)
+    except GatedRepoError as error:
+        raise refusal(what, "open to you on the hub", name,
+                      "Accept its licence on its page, then run: hf auth login") from error
+    except RepositoryNotFoundError as error:
+        raise refusal(what, "a folder here or a name on the hub", name, f"Neither is there. {remedy}") from error
+    except Exception as error:  # each transport has exceptions of its own
+        raise refusal(what, "in the cache, or the hub within reach", name,
+                      f"The hub did not answer ({type(error).__name__}). {remedy}") from error
+
+
+def _from_cache(name: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "config.json")
+    return Path(config).parent if isinstance(config, str) and checkpoints.is_complete(Path(config).parent) else None
+
+
+def _near(name: str, folder: Path) -> str:
+    """A sentence with the names that were probably meant: the base's, those in the cache, folders beside this one."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cached = [path.name[8:].replace("--", "/") for path in Path(HF_HUB_CACHE).glob("models--*")]
+    beside = [path.name for path in folder.parent.glob("*/")] if folder.parent.is_dir() else []
+    found = [*nearest(name, [EMBEDDED, *cached]), *nearest(folder.name, beside)]
+    return f"Did you mean {' or '.join(found)}?" if found else ""
+
+
+def _nf4(compute_dtype):
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=compute_dtype)
+
+
+def _load_tokenizer(folder: Path, trust_remote_code: bool):
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:  # each tokenizer backend has exceptions of its own
+        raise refusal(f"{folder.name}: tokenizer", "readable", f"{type(error).__name__}: {error}",
+                      "Copy the tokenizer files again from where the model came from.") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _load_weights(folder: Path, settings: dict):
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with _quiet():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, **settings)
+    except Exception as error:  # the loader raises anything from KeyError to RuntimeError
+        raise refusal(f"{folder.name}: weights", "what config.json describes", f"{type(error).__name__}: {error}",
+                      "Copy config.json and the weights again from the same source.") from error
+    if report["missing_keys"]:
+        raise refusal(f"{folder.name}: weights", "complete", f"{len(report['missing_keys'])} tensors missing, first "
+                      f"{min(report['missing_keys'])}", "They would be random: copy the checkpoint again.")
+    return model
+
+
+@contextlib.contextmanager
+def _quiet():
+    """No progress bars meanwhile: they fill a notebook."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,92 @@
+"""Executed notebooks without traces of who ran them and where, and as HTML. Knows nothing about running them.
+
+Pictures are left as they are: a short user name can occur in the letters of an encoded picture by chance.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbformat
+from nbconvert import HTMLExporter
+
+from ftkit.scrub import scrub
+
+_DATA_URI = re.compile(r"(data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+)")
+_KEPT_BY_CELL = ("duration", "status", "exception")
+
+
+def to_html(notebook: nbformat.NotebookNode, title: str) -> str:
+    """The notebook as one HTML page with its pictures inside.
+
+    Args:
+        notebook: an executed and scrubbed notebook.
+        title: the page's title.
+    """
+    exporter = HTMLExporter(template_name="lab")
+    html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    return html
+
+
+def scrubbed(notebook: nbformat.NotebookNode, replacements: Mapping[str, str] | None = None) -> nbformat.NotebookNode:
+    """A copy of the notebook without tokens, host names, user names and paths of this machine.
+
+    Args:
+        notebook: an executed notebook.
+        replacements: text to replace beforehand, such as the path of a data file by the file's name.
+    """
+    copy = nbformat.from_dict(notebook)
+    pairs = sorted((replacements or {}).items(), key=lambda pair: -len(pair[0]))
+    copy.metadata = nbformat.from_dict(_clean({key: value for key, value in copy.metadata.items()
+                                               if key != "papermill"}, pairs))
+    parameters = notebook.metadata.get("papermill", {}).get("parameters", {})
+    copy.metadata["papermill"] = nbformat.from_dict({"parameters": scrub(_clean(dict(parameters), pairs))})
+    for cell in copy.cells:
+        cell.source = _clean(cell.source, pairs)
+        if "papermill" in cell.metadata:
+            cell.metadata["papermill"] = {key: value for key, value in cell.metadata["papermill"].items()
+                                          if key in _KEPT_BY_CELL}
+        if cell.cell_type == "code":
+            cell.outputs = [nbformat.from_dict(_clean_output(dict(output), pairs)) for output in cell.outputs]
+    return copy
+
+
+def path_replacements(*folders: str | Path) -> dict[str, str]:
+    """Absolute paths of folders, each to be replaced by its last part, in every spelling a traceback may use."""
+    spellings = {}
+    for folder in folders:
+        for form in {str(folder), str(Path(folder).absolute()), str(Path(folder).resolve())}:
+            if len(Path(form).parts) > 1:
+                spellings[form] = spellings[form.replace("\\", "\\\\")] = Path(form).name
+    return spellings
+
+
+def _clean_output(output: dict, pairs: list) -> dict:
+    for key in ("text", "evalue", "ename", "traceback"):
+        if key in output:
+            output[key] = _clean(output[key], pairs)
+    if "data" in output:
+        output["data"] = {kind: value if _is_picture(kind) else _clean(value, pairs)
+                          for kind, value in output["data"].items()}
+    return output
+
+
+def _is_picture(kind: str) -> bool:
+    return kind == "application/pdf" or (kind.startswith("image/") and kind != "image/svg+xml")
+
+
+def _clean(value: object, pairs: list) -> object:
+    if isinstance(value, Mapping):
+        return {key: _clean(item, pairs) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item, pairs) for item in value]
+    if not isinstance(value, str):
+        return value
+    pieces = _DATA_URI.split(value)
+    return "".join(piece if index % 2 else _clean_text(piece, pairs) for index, piece in enumerate(pieces))
+
+
+def _clean_text(text: str, pairs: list) -> str:
+    for path, name in pairs:
+        text = text.replace(path, name)
+    return scrub(text)

@@ -1,0 +1,113 @@
+"""The two files of a LoRA adapter as peft writes them, `adapter_config.json` and `adapter_model.safetensors`.
+
+Knows nothing about models: it reads and writes settings and named tensors, and refuses an adapter that does more than
+plain LoRA, because half an adapter would compute something else without a word.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from ftkit.errors import refusal
+from ftkit.files import read_json, write_atomic, write_json
+
+CONFIG_NAME, TENSORS_NAME = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+_PLAIN_STARTS = (True, False, "gaussian", "orthogonal")  # ways to begin that leave the base weights as they are
+_READ = {"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "init_lora_weights"}
+# Fields without effect on a plain adapter's result, or that only say where the adapter sits, which its tensors' names
+# say too. Every other field must be empty.
+_WITHOUT_EFFECT = {"auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode", "layers_pattern",
+                   "layers_to_transform", "megatron_core", "peft_version", "qalora_group_size", "revision",
+                   "task_type", "ensure_weight_tying", "runtime_config", "eva_config"}
+
+
+@dataclass(frozen=True)
+class SavedAdapter:
+    """What a folder holds: settings in peft's names; by module path a pair of tensors A (rank, in), B (out, rank)."""
+
+    settings: dict
+    tensors: dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+
+def write(folder: str | Path, settings: dict, tensors: dict[str, torch.Tensor]) -> Path:
+    """The folder, holding an adapter that `peft.PeftModel.from_pretrained` opens.
+
+    Args:
+        settings: r, lora_alpha, lora_dropout, use_rslora, target_modules and base_model_name_or_path.
+        tensors: by peft's names, as `names_of` makes them.
+    """
+    fixed = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "fan_in_fan_out": False,
+             "inference_mode": True, "init_lora_weights": True, "modules_to_save": None}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(Path(folder) / TENSORS_NAME, save(plain, metadata={"format": "pt"}))
+    write_json(Path(folder) / CONFIG_NAME, fixed | settings)
+    return Path(folder)
+
+
+def names_of(path: str) -> tuple[str, str]:
+    """peft's names for the two tensors of the module at `path`.
+
+    Example:
+        >>> names_of("model.layers.0.mlp.up_proj")[0]
+        'base_model.model.model.layers.0.mlp.up_proj.lora_A.weight'
+    """
+    return f"{PREFIX}{path}.lora_A.weight", f"{PREFIX}{path}.lora_B.weight"
+
+
+def read(folder: str | Path) -> SavedAdapter:
+    """The adapter in a folder written by `write` or by peft.
+
+    Raises:
+        Refusal: no adapter is there, its weights are pickled or damaged, or it uses more than plain LoRA.
+    """
+    settings = _settings(Path(folder))
+    tensors = _tensors(Path(folder))
+    paths = [name.removeprefix(PREFIX).removesuffix(".lora_A.weight") for name in tensors
+             if name.endswith(".lora_A.weight")]
+    strange = sorted(set(tensors) - {name for path in paths for name in names_of(path)})
+    lonely = sorted({name for path in paths for name in names_of(path)} - set(tensors))
+    if strange or lonely or not paths:
+        raise refusal(TENSORS_NAME, "pairs of lora_A and lora_B weights",
+                      strange[0] if strange else f"no {lonely[0]}" if lonely else "none",
+                      "Only adapters of plain linear layers are read here: open this one with peft, or save it there "
+                      "with save_embedding_layers=False if all it has besides is a copy of the base's own weights.")
+    return SavedAdapter(settings, {path: tuple(tensors[name] for name in names_of(path)) for path in paths})
+
+
+def _settings(folder: Path) -> dict:
+    if not (folder / CONFIG_NAME).is_file():
+        raise refusal("adapter folder", f"one that holds {CONFIG_NAME}", folder.name,
+                      "Check the path: an adapter is a folder, as written by save_adapter or by peft.")
+    settings = read_json(folder / CONFIG_NAME)
+    kind = settings.get("peft_type") if isinstance(settings, dict) else settings
+    if kind != "LORA":
+        raise refusal(f"peft_type in {CONFIG_NAME}", "LORA", kind, "Open other kinds of adapters with peft.")
+    if settings.get("init_lora_weights", True) not in _PLAIN_STARTS:
+        raise refusal(f"init_lora_weights in {CONFIG_NAME}", "true, false, gaussian or orthogonal",
+                      settings["init_lora_weights"], "This start also changes the base weights: convert the adapter "
+                      "with peft (path_initial_model_for_weight_conversion), or open it there.")
+    for field, value in settings.items():
+        if field not in _READ | _WITHOUT_EFFECT and value not in (None, False, "none", [], {}):
+            raise refusal(f"{field} in {CONFIG_NAME}", "empty: plain LoRA has no such part", value,
+                          "Open this adapter with peft, or train one without it.")
+    missing = [field for field in ("r", "lora_alpha") if field not in settings]
+    if missing:
+        raise refusal(CONFIG_NAME, "one that names r and lora_alpha", f"no {missing[0]}", "Save the adapter again.")
+    return settings
+
+
+def _tensors(folder: Path) -> dict[str, torch.Tensor]:
+    path = folder / TENSORS_NAME
+    if not path.is_file() and (folder / "adapter_model.bin").is_file():
+        raise refusal("adapter weights", "safetensors", "adapter_model.bin", "A pickled file can run any code when it "
+                      "is opened. Where you trust it, open it with peft and save_pretrained it again.")
+    if not path.is_file():
+        raise refusal("adapter folder", f"one that holds {TENSORS_NAME}", folder.name, "Save the adapter again.")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise refusal(TENSORS_NAME, "a whole safetensors file", str(error), "Copy or save it again.") from error

@@ -1,0 +1,190 @@
+"""Checkpoints in a run folder: written whole or not at all, the last two kept, refused where they don't fit.
+
+    checkpoints/step_00000100/
+      weights.safetensors     the trainable weights, by parameter name
+      optimizer.safetensors   the optimizer's state, `<parameter>|<name>`
+      best.safetensors        the weights with the best held-out loss; only with early stopping
+      state.json              progress, random generators, and whose checkpoint it is
+      hashes.json             the SHA-256 of each file above
+
+Knows nothing about the loop: tensors and plain values in, the same out. Nothing in here is pickled.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ftkit.errors import Refusal, refusal
+from ftkit.files import read_json, replace_folder, sha256
+
+FORMAT = 1
+KEPT = 2
+FOLDER = "checkpoints"
+STATE = "state.json"
+HASHES = "hashes.json"
+_PARTS = ("weights", "optimizer", "best")
+_DELETE = "Delete this checkpoint: the one before it is taken."
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything a training is made of at the end of a step.
+
+    Args:
+        step: optimizer steps done.
+        identity: what must be the same for the training to go on: settings, model, data, threads.
+        state: progress and random generators, as JSON can hold them.
+        weights: trainable weights by parameter name.
+        optimizer: its state, by `<parameter>|<name>`.
+        best: the weights of the best evaluation, or none.
+    """
+
+    step: int
+    identity: dict
+    state: dict
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+
+def write(run_folder: str | Path, snapshot: Snapshot) -> Path:
+    """The checkpoint's folder, complete; a kill before that leaves the checkpoints that were there.
+
+    All is written into a hidden folder and brought to the disk before the folder gets its name.
+    """
+    parent = Path(run_folder) / FOLDER
+    parent.mkdir(exist_ok=True)
+    partial = parent / f".partial_{snapshot.step}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    for part in _PARTS:
+        tensors = {name: tensor.detach().contiguous() for name, tensor in getattr(snapshot, part).items()}
+        save_file(tensors, partial / f"{part}.safetensors")
+    state = {"format": FORMAT, "step": snapshot.step, "identity": snapshot.identity, "state": snapshot.state}
+    (partial / STATE).write_text(json.dumps(state), "utf-8")
+    (partial / HASHES).write_text(json.dumps({path.name: sha256(path) for path in partial.iterdir()}), "utf-8")
+    for path in (*partial.iterdir(), partial):
+        _to_disk(path)
+    final = replace_folder(partial, parent / f"step_{snapshot.step:08d}")
+    _to_disk(parent)
+    _prune(parent)
+    return final
+
+
+def newest(run_folder: str | Path) -> Snapshot | None:
+    """The latest whole checkpoint, None where there is none; one that is damaged is passed over for the one before.
+
+    Raises:
+        Refusal: all checkpoints are damaged, or a newer ftkit wrote the latest.
+    """
+    parent, damage = Path(run_folder) / FOLDER, []
+    for left_over in parent.glob(".*"):  # by a kill
+        shutil.rmtree(left_over, ignore_errors=True)
+    for path in reversed(_complete(parent)):
+        try:
+            return read(path)
+        except _NewerFormat:
+            raise
+        except Refusal as error:
+            damage.append(str(error))
+    if damage:
+        raise refusal(f"{FOLDER} of run {Path(run_folder).name}", "whole, at least one of them", damage[0],
+                      "Delete the run folder and start again.")
+    return None
+
+
+def read(folder: str | Path) -> Snapshot:
+    """The checkpoint in one folder.
+
+    Raises:
+        Refusal: a file is missing, was changed or is not what it should be, or a newer ftkit wrote it.
+    """
+    folder = Path(folder)
+    _check_hashes(folder)
+    state = read_json(folder / STATE)
+    if not isinstance(state, dict) or not isinstance(state.get("format"), int):
+        raise refusal(f"checkpoint {folder.name}: {STATE}", "an object with a format", state, _DELETE)
+    if state["format"] > FORMAT:
+        raise _NewerFormat(str(refusal(f"checkpoint {folder.name}: format", f"{FORMAT} or less", state["format"],
+                                       "A newer ftkit wrote it: upgrade ftkit to go on.")))
+    parts = {part: load_file(folder / f"{part}.safetensors") for part in _PARTS}
+    return Snapshot(state["step"], state["identity"], state["state"], **parts)
+
+
+def check_fits(snapshot: Snapshot, identity: dict) -> None:
+    """Nothing, if the checkpoint was made by a training with this identity.
+
+    Raises:
+        Refusal: it was made with other settings, of another model, on other data or with other threads; the sentence
+            says which.
+    """
+    old, name = snapshot.identity, f"checkpoint of step {snapshot.step}"
+    other = "Choose another run folder, or train what this one holds."
+    for key in {**old["config"], **identity["config"]}:
+        was, now = old["config"].get(key), identity["config"].get(key)
+        if was != now:
+            raise refusal(name, f"made with {key}={now!r}", was, other)
+    _check_trainable(name, old["trainable"], identity["trainable"])
+    for key, words in (("frozen", "of this model"), ("examples", "made on these examples"),
+                       ("held_out", "made with these held-out examples")):
+        if old[key] != identity[key]:
+            of_model = "a checkpoint of another model: its frozen weights differ"
+            raise refusal(name, words, of_model if key == "frozen" else "one made on other data", other)
+    was, now = old["threads"], identity["threads"]
+    if None not in (was, now) and was != now:
+        raise refusal("torch threads", f"{was}, as when this run began", now, "Another number changes the last bits. "
+                      f"Call torch.set_num_threads({was}) first, or set OMP_NUM_THREADS={was}.")
+
+
+def _check_trainable(name: str, old: dict, new: dict) -> None:
+    remedy = "Prepare the model in the same way, or choose another run folder."
+    lacking = sorted(old.keys() ^ new.keys())
+    if lacking:
+        where = "the checkpoint" if lacking[0] in old else "the model"
+        raise refusal(name, "of this model", f"a checkpoint of another model: only {where} trains {lacking[0]}", remedy)
+    for parameter, shape in old.items():
+        if list(shape) != list(new[parameter]):
+            raise refusal(name, "of this model", f"a checkpoint of another model: {parameter} is {shape} there, "
+                          f"{new[parameter]} here", remedy)
+
+
+class _NewerFormat(Refusal):
+    pass
+
+
+def _check_hashes(folder: Path) -> None:
+    hashes = read_json(folder / HASHES)
+    names = [f"{part}.safetensors" for part in _PARTS] + [STATE]
+    if not isinstance(hashes, dict) or sorted(hashes) != sorted(names):
+        raise refusal(f"checkpoint {folder.name}: {HASHES}", f"the hashes of {', '.join(names)}", hashes, _DELETE)
+    for name in names:
+        path = folder / name
+        if not path.is_file() or sha256(path) != hashes[name]:
+            got = "one that was changed or cut short" if path.is_file() else "no such file"
+            raise refusal(f"checkpoint {folder.name}: {name}", "the file that was written", got, _DELETE)
+
+
+def _complete(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.glob("step_*") if path.is_dir())
+
+
+def _prune(parent: Path) -> None:
+    for path in _complete(parent)[:-KEPT]:
+        hidden = path.with_name(f".{path.name}.old")  # first the name: removing takes many steps
+        os.replace(path, hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":  # Windows has no handle of a folder to bring to the disk
+        return
+    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,176 @@
+"""Rows out of files of every format, against the standard writers, and what broken files say."""
+
+import csv
+import io
+import json
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from ftkit.data.formats import Row, open_rows
+from ftkit.errors import Refusal
+from ftkit.files import sha256
+
+ROWS = [{"ask": "发烧\n怎么办？", "answer": 'a "quoted", comma'}, {"ask": "cough; tea", "answer": "tab\there"}]
+ONE_A_LINE = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS) + "\n"
+
+
+def written(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return path
+
+
+def as_csv(rows, delimiter=","):
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, list(rows[0]), delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("name", "content", "kind"), [
+    ("a.json", json.dumps(ROWS), "json"),
+    ("a.json", json.dumps(ROWS, indent=2, ensure_ascii=False), "json"),
+    ("a.json", json.dumps({"version": 1, "data": ROWS}), "json"),
+    ("a.json", json.dumps({"records": ROWS}, indent=1), "json"),
+    ("a.json", ONE_A_LINE, "jsonl"),
+    ("a.jsonl", ONE_A_LINE.replace("\n", "\r\n"), "jsonl"),
+    ("a.txt", "\n\n" + ONE_A_LINE, "jsonl"),
+    ("a.jsonl", json.dumps(ROWS), "json"),
+    ("a.csv", as_csv(ROWS), "csv"),
+    ("a.csv", as_csv(ROWS, ";"), "csv"),
+    ("a.tsv", as_csv(ROWS, "\t"), "tsv"),
+])
+def test_the_same_rows_come_out_of_every_text_format(tmp_path, name, content, kind):
+    path = written(tmp_path, name, content)
+    opened = open_rows(path)
+    assert [row.value for row in opened.rows] == ROWS
+    assert (opened.format, opened.sha256) == (kind, sha256(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_the_same_rows_come_out_of_every_encoding(tmp_path, encoding, kind):
+    text = as_csv(ROWS) if kind == "csv" else ONE_A_LINE
+    opened = open_rows(written(tmp_path, f"a.{kind}", text.encode(encoding)))
+    assert [row.value for row in opened.rows] == ROWS
+    assert opened.encoding == encoding
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.dat"])
+def test_the_same_rows_come_out_of_parquet_whatever_its_suffix(tmp_path, name):
+    talk = [[{"role": "user", "content": "a"}], None]
+    table = pyarrow.table({"ask": [row["ask"] for row in ROWS], "talk": talk})
+    parquet.write_table(table, tmp_path / name)
+    opened = open_rows(tmp_path / name)
+    assert list(opened.rows) == [Row(1, {"ask": ROWS[0]["ask"], "talk": talk[0]}),
+                                 Row(2, {"ask": ROWS[1]["ask"], "talk": None})]
+    assert (opened.format, opened.encoding) == ("parquet", None)
+
+
+def test_a_lone_object_is_one_row_and_a_conversation_is_not_a_list_of_rows(tmp_path):
+    talk = {"messages": [{"role": "user", "content": "a"}]}
+    for text in (json.dumps(talk), json.dumps(talk, indent=2)):
+        assert [row.value for row in open_rows(written(tmp_path, "a.json", text)).rows] == [talk]
+
+
+def test_line_separators_inside_a_text_do_not_break_a_json_line(tmp_path):
+    row = {"ask": "a\u2028b\x85c", "answer": "d"}
+    path = written(tmp_path, "a.jsonl", json.dumps(row, ensure_ascii=False) + "\n" + ONE_A_LINE)
+    assert next(open_rows(path).rows).value == row
+
+
+@pytest.mark.parametrize(("line", "reason"), [
+    ('{"ask": "a" "answer": 1}', "not JSON: Expecting ',' delimiter at column 13"),
+    ("not a record", "not JSON: Expecting value at column 1"),
+    ('["a", "b"]', "not an object with columns"),
+    ('"text"', "not an object with columns"),
+    ('{"ask": ' + "9" * 5000 + "}", "not JSON: Exceeds the limit"),
+    ("[" * 100_000, "not JSON: maximum recursion depth exceeded"),
+])
+def test_a_bad_json_line_is_a_row_with_its_line_and_reason(tmp_path, line, reason):
+    first, second = ONE_A_LINE.splitlines()
+    rows = list(open_rows(written(tmp_path, "a.json", f"{first}\n\n{line}\n{second}\n")).rows)
+    assert [row.line for row in rows] == [1, 3, 4]
+    assert rows[1].reason.startswith(reason)
+    assert rows[1].value == line
+
+
+def test_a_bad_first_line_does_not_hide_that_the_file_is_json_lines(tmp_path):
+    rows = list(open_rows(written(tmp_path, "a.json", '{"ask": \n' + ONE_A_LINE)).rows)
+    assert [bool(row.reason) for row in rows] == [True, False, False]
+
+
+def test_a_bad_element_of_a_json_list_is_a_row_with_its_number(tmp_path):
+    opened = open_rows(written(tmp_path, "a.json", json.dumps([ROWS[0], "text"])))
+    assert list(opened.rows)[1] == Row(2, "text", "not an object with columns")
+    assert opened.place(2) == "row 2"
+
+
+@pytest.mark.parametrize(("line", "reason"), [
+    (",", ""),
+    ("only one", "1 fields where the header has 2"),
+    ("one,two,three", "3 fields where the header has 2"),
+    ('"closed" badly,b', "not ','-separated text: ',' expected after '\"'"),
+    ('"never closed,b', "not ','-separated text: "),
+])
+def test_a_bad_csv_line_is_a_row_with_its_line_and_reason_and_reading_goes_on(tmp_path, line, reason):
+    path = written(tmp_path, "a.csv", f'ask,answer\n"two\nlines",b\n\n{line}\nc,d\n"e",f\n')
+    rows = list(open_rows(path).rows)
+    assert [row.line for row in rows] == [2, 5, 6, 7]
+    assert rows[0].value == {"ask": "two\nlines", "answer": "b"}
+    assert rows[1].reason.startswith(reason)
+    assert [row.value for row in rows[2:]] == [{"ask": "c", "answer": "d"}, {"ask": "e", "answer": "f"}]
+
+
+def test_a_csv_field_longer_than_the_usual_limit_is_read(tmp_path):
+    path = written(tmp_path, "a.csv", "ask,answer\na," + "b" * 200_000 + "\n")
+    assert len(next(open_rows(path).rows).value["answer"]) == 200_000
+
+
+BAD_FILES = [
+    ("a.json", b"", "a.json must be a file with rows, got '0 bytes without text'. Check that it was saved whole."),
+    ("a.csv", b" \n\n", "a.csv must be a file with rows, got '3 bytes without text'."),
+    ("a.json", b'[{"ask": "a"},\n {"ask": }]', "a.json, line 2, column 10 must be valid JSON, got 'Expecting value'."),
+    ("a.json", b'{"ask": "a"', "a.json, line 1, column 12 must be valid JSON, got \"Expecting ',' delimiter\"."),
+    ("a.json", b"[" * 100_000, "a.json must be valid JSON, got 'maximum recursion depth exceeded"),
+    ("a.json", b"[]", r"a.json must be a list of records, got \[\]. Check that it was saved whole."),
+    ("a.json", b'"text"', "a.json must be a list of records, got 'text'."),
+    ("a.json", json.dumps({"train": ROWS, "test": ROWS}).encode(),
+     r"a.json must be a list of records, or an object with one such list, got \['test', 'train'\]. Save the one"),
+    ("a.csv", b"ask,answer,ask\n1,2,3\n", r"a.csv: header must be columns with different names, got \['ask', 'answer'"),
+    ("a.xlsx", b"PK\x03\x04rest", "a.xlsx must be JSON, JSON Lines, CSV, TSV or Parquet, got 'a zip archive or an"),
+    ("a.json.gz", b"\x1f\x8brest", "a.json.gz must be .*, got 'a gzip archive'. Unpack it, or save it as CSV."),
+    ("a.txt", b"Once upon a time", "a.txt must be .* Parquet, got 'Once upon a time'. Give it the suffix of what it"),
+    ("a.parquet", b"PAR1 and no more", "a.parquet must be a readable Parquet file, got .* Write or download it again."),
+    ("a.parquet", b"", "a.parquet must be a readable Parquet file, got "),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "sentence"), BAD_FILES)
+def test_a_file_that_is_broken_as_a_whole_is_refused(tmp_path, name, content, sentence):
+    with pytest.raises(Refusal, match=sentence):
+        list(open_rows(written(tmp_path, name, content)).rows)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(Refusal, match="data file must be an existing file, got .*none.json'. Check the path."):
+        open_rows(tmp_path / "none.json")
+
+
+BAD_ENCODINGS = [
+    ("café, fiancé, naïve".encode("latin-1"), r"a.csv must be text in UTF-8, UTF-16 or GB18030, got b'caf.xe9,"),
+    (b"\xff\xfea\x00b", "a.csv must be text in UTF-8, UTF-16 or GB18030, got .* Save it as UTF-8."),
+    (b"\xef\xbb\xbfask\xff", "a.csv must be text in UTF-8, UTF-16 or GB18030"),
+    (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00", "a.csv must be text in UTF-8, UTF-16 or GB18030"),
+    (("ask,answer\n" + "发烧怎么办，多喝水\n" * 9).encode() + b"\xe5\x8f,b\n",
+     r"a.csv, line 11 must be UTF-8 like the rest of the file, got b'.xe5.x8f,b.n'. Delete or retype that place."),
+]
+
+
+@pytest.mark.parametrize(("content", "sentence"), BAD_ENCODINGS)
+def test_a_file_in_no_known_encoding_is_refused(tmp_path, content, sentence):
+    with pytest.raises(Refusal, match=sentence):
+        open_rows(written(tmp_path, "a.csv", content))
