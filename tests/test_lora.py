@@ -257,6 +257,13 @@ def test_two_runs_of_one_seed_drop_the_same_and_dropout_rests_in_evaluation():
     assert torch.equal(run(0), run(1))
 
 
+def test_dropout_rests_in_evaluation_on_a_base_of_another_type_too():
+    layer = LoRALayer(nn.Linear(64, 3, dtype=torch.bfloat16), rank=2, alpha=4, dropout=0.5).eval()
+    nn.init.normal_(layer.lora_B)
+    x = torch.randn(4, 64, dtype=torch.bfloat16)
+    assert torch.equal(layer(x), layer(x)) and not torch.equal(layer.train()(x), layer(x))
+
+
 def test_dropout_keeps_the_mean_and_touches_the_addition_alone():
     layer, x = LoRALayer(nn.Linear(64, 3), rank=2, alpha=4, dropout=0.3).train(), torch.randn(1, 64)
     nn.init.normal_(layer.lora_B)

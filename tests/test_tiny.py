@@ -155,6 +155,14 @@ def test_the_exam_covers_every_family_in_both_languages():
         (family, language) for family in world.FAMILIES for language in LANGUAGES}
 
 
+def test_the_exam_score_counts_exact_answers_by_family():
+    items = exam.general_exam()[:3]
+    answers = [f" {items[0]['accepted'][0]}\n", "wrong", items[2]["accepted"][0]]
+    assert exam.score_exam(answers, items)["correct"] == [True, False, True]
+    with pytest.raises(Refusal, match="answers must be one for each of the 3 questions, got 1"):
+        exam.score_exam([""], items)
+
+
 def test_word_lists_have_no_member_in_two_categories():
     for language in LANGUAGES:
         members = [member for _, block in CATEGORIES[language] for member in block.split()]

@@ -41,11 +41,16 @@ class Run:
         self._file = None
         self._opened_s = time.monotonic() - card.elapsed_s
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be written to."""
+        return self._lock.held
+
     def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, place: object) -> None:
-        if error is not None and not isinstance(error, GeneratorExit | KeyboardInterrupt) and self._lock.held:
+        if error is not None and not isinstance(error, GeneratorExit | KeyboardInterrupt) and self.is_open:
             self.fail(error)
         self.close()
 
@@ -120,7 +125,7 @@ class Run:
             self._file = None
 
     def _check_open(self) -> None:
-        if not self._lock.held:
+        if not self.is_open:
             raise refusal(f"run {self.folder.name}", "open", "one that was finished, closed or opened again since",
                           "Open it with open_run.")
 

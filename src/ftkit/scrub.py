@@ -36,12 +36,16 @@ _SECRET_KEY = re.compile(r"(?:.*_)?(?:api_?key|secret|secret_key|access_key|priv
 _SECRET_VARIABLE = re.compile(r".*(?:TOKEN|API_?KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL)S?", re.IGNORECASE)
 
 _PART = r"[^\s\\/:\"'<>|*?`,;()\[\]{}=&]+"
-_HOME = re.compile(r"(?<![\w.-])(?:[A-Za-z]:)?[\\/]+(?:home|Users|Documents and Settings)[\\/]+"
+_HOMES = r"(?:[A-Za-z]:)?[\\/]{1,4}(?:home|Users|Documents and Settings)[\\/]{1,4}"
+_HOME = re.compile(rf"(?<![\w.-]){_HOMES}"
                    rf"(?:[^\\/\n\"'<>:|*?]+(?=[\\/])|{_PART})")
+_SYSTEM = r"(?!(?:usr|dev|proc|sys|etc|bin|lib|api|v\d+)/)"  # the same everywhere: they tell nothing
+_SPACED = re.compile(  # a whole text, or one in quotes, that is a path: its parts may have spaces
+    rf"(^|[\"'])(?!{_HOMES}[^\\/]*(?:[\"']|$))(?:/{_SYSTEM}[^/\s\"']+/|[A-Za-z]:[\\/]{{1,4}}|~[\\/]{{1,4}}|\\\\{{1,4}}\w)[^\n\"'<>|*?:]*[\\/](?=[^\\/]*(?:\1|$))")
 _DIRECTORY = re.compile(
-    rf"(?<![\w.\\/<>~-])(?:/(?!/)(?!(?:usr|dev|proc|sys|etc|bin|lib|api|v\d+)/)|[A-Z]:[\\/]+|\\\\+(?=\w)|~[\\/]+)"
-    rf"(?:{_PART}[\\/]+)+(?={_PART})|(?<![\w.\\/<>~-])~[\\/]+|(?<![\w.\\/<>~-])/root\b[\\/]*")
-_REST = re.compile(rf"{PATH}(?:[\\/]*{PATH}|[\\/]+{_PART}(?=[\\/]))+[\\/]*|{PATH}[\\/]+")
+    rf"(?<![\w.\\/<>~-])(?:/(?!/){_SYSTEM}|[A-Z]:[\\/]{{1,4}}|\\\\{{1,4}}(?=\w)|~[\\/]{{1,4}})"
+    rf"(?:{_PART}[\\/]{{1,4}})+(?={_PART})|(?<![\w.\\/<>~-])~[\\/]{{1,4}}|(?<![\w.\\/<>~-])/root\b[\\/]*")
+_REST = re.compile(rf"{PATH}(?:[\\/]*{PATH}|[\\/]{{1,4}}{_PART}(?=[\\/]))+[\\/]*|{PATH}[\\/]{{1,4}}")
 
 
 def scrub(value: object) -> object:
@@ -97,7 +101,8 @@ def _text(text: str, secrets: list[str], names: re.Pattern | None) -> str:
 def _without_directories(text: str) -> str:
     if "/" not in text and "\\" not in text:
         return text
-    text = _HOME.sub(PATH, text.replace("file://", ""))
+    text = _SPACED.sub(rf"\1{PATH}/", text.replace("file://", ""))
+    text = _HOME.sub(PATH, text)
     text = _DIRECTORY.sub(f"{PATH}/", text)
     text = _REST.sub(lambda match: PATH + ("/" if match[0][-1] in "\\/" else ""), text)
     user = re.escape(_user())

@@ -10,6 +10,8 @@ from ftkit import chat
 from ftkit.errors import Refusal, refusal
 from ftkit.evaluate.perplexity import context_length, evaluation_mode
 
+KEPT_SHARE = 0.75  # a batch drops its finished rows once no more than this share goes on: dropping copies the cache
+
 
 def answers(model: nn.Module, tokenizer, prompts: Sequence, max_new_tokens: int = 64,
             batch_size: int = 32) -> list[str]:
@@ -51,7 +53,7 @@ def continue_ids(model: nn.Module, prompts: Sequence[Sequence[int]], max_new_tok
                  batch_size: int = 32) -> list[list[int]]:
     """The tokens that follow each prompt, greedily, without the one that ends it.
 
-    Prompts of like length go together; a row leaves its batch when it ends. No sampling, penalty or other setting of
+    Prompts of like length go together; finished rows leave their batch. No sampling, penalty or other setting of
     the model's own generation config plays a part.
 
     Raises:
@@ -80,26 +82,26 @@ def _continue_batch(model: nn.Module, prompts: list[Sequence[int]], limits: list
     ids, mask = _left_padded(prompts, next(model.parameters()).device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)  # (rows, width)
     cache, rows = None, list(range(len(prompts)))  # rows: which prompt each row of the batch belongs to
-    written: list[list[int]] = [[] for _ in prompts]
-    while rows:
+    written, unfinished = [[] for _ in prompts], set(rows)
+    while True:
         if "position_ids" in accepted:
             options["position_ids"] = positions
         out = model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **options)
         cache, tokens = out.past_key_values, out.logits[:, -1].argmax(-1)  # (rows,)
-        going = []
-        for place, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
-            if token not in stops:
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            if row in unfinished and token not in stops:
                 written[row].append(token)
-                if len(written[row]) < limits[row]:
-                    going.append(place)
-        if len(going) < len(rows):
-            rows = [rows[place] for place in going]
-            kept = torch.tensor(going, dtype=torch.long, device=ids.device)
+            if token in stops or len(written[row]) == limits[row]:
+                unfinished.discard(row)
+        if not unfinished:
+            return written
+        if len(unfinished) <= KEPT_SHARE * len(rows):
+            kept = torch.tensor([place for place, row in enumerate(rows) if row in unfinished], device=ids.device)
+            rows = [row for row in rows if row in unfinished]
             cache.batch_select_indices(kept)
             tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
         ids, positions = tokens[:, None], positions[:, -1:] + 1  # (rows, 1)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-    return written
 
 
 def _left_padded(prompts: list[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

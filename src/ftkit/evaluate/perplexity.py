@@ -45,7 +45,7 @@ def record_losses(model: nn.Module, examples: Sequence[tuple[list[int], list[int
     """Each record's summed loss and how many tokens carry it, in the order given.
 
     Raises:
-        Refusal: no examples, or one without a token that carries loss.
+        Refusal: no examples, one without a token that carries loss, or a model whose loss is not finite.
     """
     if not examples:
         raise refusal("examples", "at least one", list(examples), "Is the held-out split empty?")
@@ -60,6 +60,9 @@ def record_losses(model: nn.Module, examples: Sequence[tuple[list[int], list[int
             batch = collate([examples[index] for index in chosen], pad_id=0).to(device)
             for index, total in zip(chosen, token_losses(model, batch).double().sum(1).tolist(), strict=True):
                 sums[index] = total
+    if not all(map(math.isfinite, sums)):
+        raise refusal("the model's loss", "finite", next(total for total in sums if not math.isfinite(total)),
+                      "The model has diverged: train it again with a lower learning_rate.")
     return sums, counts
 
 

@@ -15,7 +15,7 @@ from ftkit.evaluate.intervals import Estimate, mean
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"[{_HAN}]|\d+(?:[.,:/]\d+)*|[^\W\d_{_HAN}]+|[^\W_]")
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|(?<![\w.])[-+]?\.\d+")
-_MINUS = "-\u2212\u2013"
+_MINUS = dict.fromkeys(map(ord, "\u2212\u2013"), "-")  # the minus sign and the dash that stands for it
 
 
 def normalise_answer(text: str) -> str:
@@ -28,7 +28,7 @@ def normalise_answer(text: str) -> str:
         >>> normalise_answer(" “Self-care”，３.5％！")
         'self care 3.5%'
     """
-    text = unicodedata.normalize("NFKC", text).casefold()
+    text = unicodedata.normalize("NFKC", text).translate(_MINUS).casefold()
     kept = [character if _counts(text, place) else " " for place, character in enumerate(text)]
     words = " ".join("".join(kept).split())
     return re.sub(rf"(?<=[{_HAN}]) (?=[{_HAN}])", "", words)  # a space between Chinese characters says nothing
@@ -51,7 +51,7 @@ def exact_match(answer: str, accepted: str | Sequence[str]) -> float:
         >>> exact_match("Paris.", ["paris", "the city of Paris"])
         1.0
     """
-    return _best(answer, accepted, lambda mine, theirs: normalise_answer(mine) == normalise_answer(theirs))
+    return _best(answer, accepted, _same_text)
 
 
 def contains(answer: str, accepted: str | Sequence[str]) -> float:
@@ -61,7 +61,7 @@ def contains(answer: str, accepted: str | Sequence[str]) -> float:
         >>> contains("I know it.", "no"), contains("No, I do not.", "no")
         (0.0, 1.0)
     """
-    return _best(answer, accepted, lambda mine, theirs: _has_run(tokens_of(mine), tokens_of(theirs)))
+    return _best(answer, accepted, _has_run)
 
 
 def numeric(answer: str, accepted: str | Sequence[str]) -> float:
@@ -181,7 +181,7 @@ def _counts(text: str, place: int) -> bool:
     before, after = text[place - 1 : place], text[place + 1 : place + 2]
     if character in "%°" or unicodedata.category(character) == "Sc":
         return before.isdecimal() or after.isdecimal()
-    if character in f"{_MINUS}+":
+    if character in "-+":
         return after.isdecimal() and not before.isalpha()
     return character in ".,:/*=<>^" and before.isdecimal() and after.isdecimal()
 
@@ -192,11 +192,19 @@ def _best(answer: str, accepted: str | Sequence[str], score: Callable[[str, str]
         raise refusal("accepted", "at least one text, none of them empty", accepted)
     if not isinstance(answer, str):
         raise refusal("answer", "text", answer)
-    return max(float(score(answer, choice)) for choice in choices) if answer.strip() else 0.0
+    return max(float(score(answer, choice)) for choice in choices)
 
 
-def _has_run(words: list[str], run: list[str]) -> bool:
-    return bool(run) and any(words[at : at + len(run)] == run for at in range(len(words) - len(run) + 1))
+def _same_text(answer: str, accepted: str) -> bool:
+    wanted = normalise_answer(accepted)
+    return normalise_answer(answer) == wanted if wanted else answer.strip() == accepted.strip()  # "?" is an answer too
+
+
+def _has_run(answer: str, accepted: str) -> bool:
+    words, run = tokens_of(answer), tokens_of(accepted)
+    if not run:
+        return accepted.strip() in answer
+    return any(words[at : at + len(run)] == run for at in range(len(words) - len(run) + 1))
 
 
 def _same_number(answer: str, accepted: str) -> bool:
@@ -207,8 +215,7 @@ def _same_number(answer: str, accepted: str) -> bool:
 
 
 def _last_number(text: str) -> float | None:
-    plain = unicodedata.normalize("NFKC", text).translate(dict.fromkeys(map(ord, _MINUS), "-"))
-    found = _NUMBER.findall(plain)
+    found = _NUMBER.findall(unicodedata.normalize("NFKC", text).translate(_MINUS))
     return float(found[-1].replace(",", "")) if found else None
 
 

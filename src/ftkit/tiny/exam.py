@@ -2,6 +2,7 @@
 
 import random
 
+from ftkit.errors import refusal
 from ftkit.tiny import docstrings, world
 from ftkit.tiny.words import LANGUAGES
 
@@ -22,6 +23,29 @@ def general_exam() -> list[dict]:
         for language in LANGUAGES:
             items += _held_out(family, language, generator)
     return items
+
+
+def score_exam(answers: list[str], items: list[dict]) -> dict:
+    """How many answers are one of the accepted, white space at the ends aside.
+
+    Args:
+        answers: the generated answers, one for each item.
+        items: as `general_exam` returns them.
+
+    Returns:
+        `accuracy` as a share of 1, `n`, `correct` as a list of bool, and `families`: the share by family.
+
+    Raises:
+        Refusal: the lists differ in length.
+    """
+    if len(answers) != len(items):
+        raise refusal("answers", f"one for each of the {len(items)} questions", len(answers), "Answer every question.")
+    correct = [answer.strip() in item["accepted"] for answer, item in zip(answers, items, strict=True)]
+    by_family = {}
+    for right, item in zip(correct, items, strict=True):
+        by_family.setdefault(item["family"], []).append(right)
+    return {"accuracy": sum(correct) / max(1, len(correct)), "n": len(correct), "correct": correct,
+            "families": {family: sum(found) / len(found) for family, found in by_family.items()}}
 
 
 def held_out_docstrings() -> list[str]:

@@ -156,14 +156,14 @@ class _Training:
         if last or (self.config.checkpoint_every and self.progress.step % self.config.checkpoint_every == 0):
             self._checkpoint()
         if last:
-            self.run.note(self._metrics(record, stopped))
+            self.run.note(self._metrics(record))
 
-    def _metrics(self, record: dict, stopped: bool) -> dict:
+    def _metrics(self, record: dict) -> dict:
         best = {"best_step": self.progress.best_step, "best_held_out_loss": self.progress.best_loss}
         return {"steps": self.progress.step, "loss": record["loss"], "held_out_loss": record["held_out_loss"],
                 "train_tokens": self.progress.real_tokens, "train_s": round(self.progress.elapsed_s, 3),
                 "peak_gib": round(record["peak_gib"], 3), "weights_sha256": hash_of(self.learner.parameters),
-                "stopped_early": stopped, **(best if self.best else {})}
+                "stopped_early": self.progress.step < self.order.total_steps, **(best if self.best else {})}
 
     def _checkpoint(self) -> None:
         self.run.sync()
@@ -190,6 +190,8 @@ class _Training:
         self.learner.restore_(snapshot.weights, snapshot.optimizer, snapshot.state["scaler"])
         self.randomness.state = _rng_from_json(snapshot.state["rng"])
         self.progress, self.best = progress, snapshot.best
+        if progress.finished and self.run.is_open and "weights_sha256" not in self.run.card.metrics:
+            self.run.note(self._metrics(records[-1]))  # it was killed right before this
         yield from records
 
     def _identity(self) -> dict:

@@ -1,0 +1,303 @@
+"""Records to matplotlib Axes: loss curves, before and after, methods side by side, seeds.
+
+Every function draws on the Axes it is given, or on a new figure, and returns the Axes; none shows or saves anything.
+Colours are Okabe and Ito's, which colour-blind readers tell apart, and marker, hatch or line say the same again.
+Knows nothing about where the records come from, or what is good about a value.
+"""
+
+import math
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, stdev
+
+from ftkit.errors import nearest, refusal
+
+# Okabe and Ito 2008 without yellow, which is too pale on white; 7 colours and 8 markers make 56 different pairs
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
+BEFORE, AFTER = "#E69F00", "#0072B2"
+STAND_IN = "(zh)"  # shown instead of Chinese that no font can draw
+
+_CHINESE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]+")
+_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "Microsoft YaHei",
+          "PingFang SC", "Hiragino Sans GB", "Heiti SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "SimHei")
+_FONT_LIKE = re.compile(r"CJK|Han (Sans|Serif)|Hei|Song|SimSun|Kai|UMing|Arial Unicode|Fallback")
+_PROBE = "中文发烧医嘱"  # characters that a font must have to count
+_CAPTION_POINTS = 9
+_NAME_COLUMNS = 24  # a longer name is wrapped
+
+
+def loss_curve(trace: Iterable[Mapping], ax=None, *, label: str = "", title: str = "Loss while training"):
+    """The Axes with one training's loss per step, and its held-out loss where it was measured.
+
+    Called again with the same Axes it adds another training, in another colour and with another marker.
+
+    Args:
+        trace: records with `step` and `loss`, and `held_out_loss` (None where it was not measured).
+        ax: the Axes to draw on; None makes a figure.
+        label: the name of this training in the legend.
+        title: above the Axes.
+
+    Raises:
+        Refusal: no records, a missing field, a value that is no finite number.
+
+    Example:
+        >>> ax = loss_curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}])
+        >>> ax.get_xlabel(), [float(value) for value in ax.lines[0].get_ydata()]
+        ('optimizer step', [2.0, 1.0])
+    """
+    records = _rows(trace, "trace", ("step", "loss"))
+    steps = [_number(record, "step", "trace", place) for place, record in enumerate(records)]
+    losses = [_number(record, "loss", "trace", place) for place, record in enumerate(records)]
+    held_out = [(step, _number(record, "held_out_loss", "trace", place))
+                for place, (step, record) in enumerate(zip(steps, records, strict=True))
+                if record.get("held_out_loss") is not None]
+    ax, prefix = _axes(ax), f"{legible(label)}: " if label else ""
+    earlier = sum(line.get_gid() == "training" for line in ax.get_lines())
+    ax.plot(steps, losses, linewidth=1, markevery=max(1, len(steps) // 8), markerfacecolor="white", markersize=5,
+            label=f"{prefix}training", gid="training", **_look(earlier))
+    if held_out:
+        ax.plot(*zip(*held_out, strict=True), linestyle="--", label=f"{prefix}held out", **_look(earlier))
+    _finish_(ax, title, "optimizer step", "loss per label token (nats)")
+    return ax
+
+
+def before_after(rows: Iterable, ax=None, *, unit: str = "share of right answers", title: str = "Before and after"):
+    """The Axes with two bars a row, before and after, each with its value and the whiskers of its interval.
+
+    Args:
+        rows: mappings with `name`, `before`, `after`, or triples of them; before and after are numbers, or estimates
+            with `value`, `low` and `high` (nan where there is no interval).
+        ax: the Axes to draw on; None makes a figure.
+        unit: what the values are, with their unit.
+        title: above the Axes.
+
+    Raises:
+        Refusal: no rows, a missing field, a value that is no finite number, or outside its interval.
+
+    Example:
+        >>> ax = before_after([("clinic", 0.1, 0.9), ("everyday", 0.97, 0.91)])
+        >>> [label.get_text() for label in ax.get_xticklabels()]
+        ['clinic', 'everyday']
+    """
+    rows = _rows(rows, "rows", ("name", "before", "after"))
+    ax, width = _axes(ax), 0.38
+    looks = {"before": {"color": BEFORE, "hatch": "//"}, "after": {"color": AFTER}}
+    for side, (column, look) in zip((-1, 1), looks.items(), strict=True):
+        for place, row in enumerate(rows):
+            value, low, high = _estimate(row, column, "rows", place)
+            middle = place + side * width / 2
+            ax.bar(middle, value, width, edgecolor="black", linewidth=0.6, label=column if place == 0 else "", **look)
+            if low < high:
+                ax.errorbar(middle, value, [[value - low], [high - value]], color="black", capsize=4, linewidth=1)
+            _say_(ax, value, (middle, max(high, 0)), (0, 3))
+    ax.set_xticks(range(len(rows)), [_wrapped(str(row["name"])) for row in rows])
+    ax.margins(y=0.12)
+    _finish_(ax, title, "", unit, legend={"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2})
+    return ax
+
+
+def scores(rows: Iterable, ax=None, *, unit: str = "share of right answers", title: str = "Methods side by side"):
+    """The Axes with a line for each method: a dot at its score, the interval around it, the value beside it.
+
+    Args:
+        rows: mappings with `name` and `score`, or pairs of them, top to bottom; a score is a number, or an estimate
+            with `value`, `low` and `high` (nan where there is no interval).
+        ax: the Axes to draw on; None makes a figure.
+        unit: what the values are, with their unit.
+        title: above the Axes.
+
+    Raises:
+        Refusal: as `before_after` does.
+
+    Example:
+        >>> ax = scores([("full", 0.92), ("lora", 0.9)])
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['full', 'lora']
+    """
+    rows = _rows(rows, "rows", ("name", "score"))
+    ax = _axes(ax, height=1.2 + 0.45 * len(rows))
+    for place, row in enumerate(rows):
+        value, low, high = _estimate(row, "score", "rows", place)
+        whiskers = [[value - low], [high - value]] if low < high else None
+        ax.errorbar(value, place, xerr=whiskers, linestyle="none", capsize=4, markersize=8, **_look(place))
+        _say_(ax, value, (high, place), (7, 0))
+    ax.set_yticks(range(len(rows)), [_wrapped(str(row["name"])) for row in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.margins(x=0.15)
+    _finish_(ax, title, unit, "")
+    return ax
+
+
+def seeds(points: Iterable, ax=None, *, unit: str = "share of right answers", title: str = "Each seed a dot"):
+    """The Axes with a dot for each seed of each method, mean and spread beside them, and the live run marked.
+
+    The spread is the standard deviation over seeds. A live run is compared with the others and not counted among them.
+
+    Args:
+        points: mappings with `value` and `seed`, and where there is more than one method `name`; `live` is true for
+            what was run just now.
+        ax: the Axes to draw on; None makes a figure.
+        unit: what the values are, with their unit.
+        title: above the Axes.
+
+    Raises:
+        Refusal: no points, a missing field, a value that is no finite number.
+
+    Example:
+        >>> ax = seeds([{"seed": seed, "value": 0.9 + seed / 100} for seed in range(3)])
+        >>> ax.get_legend_handles_labels()[1]
+        ['one seed', 'mean and standard deviation over seeds']
+    """
+    points = [{"name": "", **point} for point in _rows(points, "points", ("seed", "value"))]
+    names = list(dict.fromkeys(str(point["name"]) for point in points))
+    ax = _axes(ax)
+    for number, point in enumerate(points):
+        value, place = _number(point, "value", "points", number), names.index(str(point["name"]))
+        if point.get("live"):
+            ax.plot(place + 0.3, value, "*", markersize=14, markerfacecolor="white", markeredgecolor="black",
+                    label="run just now")
+            _say_(ax, f"seed {point['seed']}", (place + 0.3, value), (0, 8))
+    for place, name in enumerate(names):
+        kept = [float(point["value"]) for point in points if str(point["name"]) == name and not point.get("live")]
+        beside = [place - 0.12 + 0.03 * (number - (len(kept) - 1) / 2) for number in range(len(kept))]  # none is hidden
+        ax.plot(beside, kept, linestyle="none", label="one seed", **_look(place))
+        if len(kept) > 1:
+            ax.errorbar(place + 0.12, fmean(kept), stdev(kept), color="black", marker="_", markersize=14, capsize=5,
+                        linestyle="none", label="mean and standard deviation over seeds")
+    ax.set_xticks(range(len(names)), [_wrapped(name) for name in names])
+    ax.set_xlim(-0.6, len(names) - 0.4)
+    ax.margins(y=0.15)
+    _finish_(ax, title, "", unit)
+    return ax
+
+
+def caption(ax_or_figure, text: str) -> None:
+    """Write under the figure what to look at; a second caption takes the place of the first.
+
+    Args:
+        ax_or_figure: a matplotlib Axes or Figure.
+        text: one sentence or two; wrapped to the figure's width.
+
+    Raises:
+        Refusal: neither Axes nor Figure, or an empty text.
+    """
+    figure = ax_or_figure.get_figure(root=True) if hasattr(ax_or_figure, "get_figure") else None
+    if figure is None:
+        raise refusal("ax_or_figure", "a matplotlib Axes or Figure", ax_or_figure, "Pass what the plot returned.")
+    if not isinstance(text, str) or not text.strip():
+        raise refusal("text", "a sentence that says what to look at", text)
+    if figure.get_layout_engine() is None:  # without one the caption would lie over the axis label
+        figure.set_layout_engine("constrained")
+    columns = int(figure.get_figwidth() * 72 / (_CAPTION_POINTS * 0.55))  # a letter is half as wide as high
+    shown = figure.supxlabel(textwrap.fill(legible(text), columns), fontsize=_CAPTION_POINTS, ha="center")
+    _draw_chinese_([shown])
+
+
+def legible(text: str) -> str:
+    """The text as figures can show it: Chinese becomes "(zh)" where no installed font has it."""
+    text = str(text)
+    return text if not _CHINESE.search(text) or font_for_chinese() else _CHINESE.sub(STAND_IN, text)
+
+
+def font_for_chinese() -> str | None:
+    """The name of an installed font that has Chinese characters; None without one."""
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    candidates = [name for name in _FONTS if name in installed] + sorted(filter(_FONT_LIKE.search, installed))
+    return next(filter(_has_chinese, candidates), None)
+
+
+def _has_chinese(name: str) -> bool:
+    from matplotlib import font_manager
+
+    try:
+        found = font_manager.get_font(font_manager.findfont(name, fallback_to_default=False)).get_charmap()
+    except (OSError, RuntimeError, ValueError):  # a listed font that is gone, or can't be read
+        return False
+    return all(ord(character) in found for character in _PROBE)
+
+
+def _draw_chinese_(texts: Iterable) -> None:
+    """Give texts with Chinese a font that has it, behind their own; no other text and no setting changes."""
+    for text in texts:
+        if _CHINESE.search(text.get_text()) and (font := font_for_chinese()):
+            text.set_fontfamily([*text.get_fontfamily(), font])
+
+
+def _axes(ax, height: float = 3.6):
+    from matplotlib import pyplot
+    from matplotlib.axes import Axes
+
+    if ax is None:
+        return pyplot.subplots(figsize=(6.4, height), layout="constrained")[1]
+    if not isinstance(ax, Axes):
+        raise refusal("ax", "a matplotlib Axes, or None for a new figure", ax, "Of several, pass one: axes[0].")
+    return ax
+
+
+def _look(number: int) -> dict:
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+
+
+def _finish_(ax, title: str, x_label: str, y_label: str, legend: Mapping | None = None) -> None:
+    from matplotlib.text import Text
+
+    ax.set_title(legible(title), fontsize=11, loc="left")
+    ax.set(xlabel=legible(x_label), ylabel=legible(y_label))
+    ax.spines[["top", "right"]].set_visible(False)
+    handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))  # one entry a label
+    if handles:
+        ax.legend(handles.values(), handles.keys(), frameon=False, fontsize=9, **(legend or {}))
+    _draw_chinese_(ax.findobj(Text))
+
+
+def _say_(ax, what: str | float, place: tuple[float, float], offset_points: tuple[int, int]) -> None:
+    """Write above a place, or to the right of it where the offset is to the right."""
+    right, words = offset_points[0] > 0, what if isinstance(what, str) else f"{what:.{4 if abs(what) >= 1000 else 3}g}"
+    ax.annotate(words, place, offset_points, textcoords="offset points", fontsize=9,
+                ha="left" if right else "center", va="center" if right else "bottom")
+
+
+def _wrapped(name: str) -> str:
+    return "\n".join(textwrap.fill(line, _NAME_COLUMNS) for line in legible(name).splitlines())
+
+
+def _rows(rows: Iterable, name: str, fields: Sequence[str]) -> list[Mapping]:
+    """The rows as mappings that all have the fields; a plain sequence has them in their order."""
+    rows = [row if isinstance(row, Mapping) or not isinstance(row, Sequence) or len(row) != len(fields)
+            else dict(zip(fields, row, strict=True)) for row in rows]
+    if not rows:
+        raise refusal(name, "at least one record", rows, "Nothing has been measured yet.")
+    for place, row in enumerate(rows):
+        had = list(map(str, row)) if isinstance(row, Mapping) else []
+        for field in fields:
+            if field not in had:
+                near = nearest(field, had)
+                raise refusal(f"{name}[{place}]", f"a record with {', '.join(fields)}", ", ".join(had) or row,
+                              f"It has no {field}." + (f" Is {near[0]} meant?" if near else ""))
+    return rows
+
+
+def _number(row: Mapping, field: str, name: str, place: int) -> float:
+    try:
+        value = float(row[field])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise refusal(f"{field} in {name}[{place}]", "a finite number", row[field])
+    return value
+
+
+def _estimate(row: Mapping, field: str, name: str, place: int) -> tuple[float, float, float]:
+    """Value, low and high; low and high are the value itself where there is no interval."""
+    given = row[field]
+    value = _number({field: getattr(given, "value", given)}, field, name, place)
+    low, high = (float(getattr(given, end, math.nan)) for end in ("low", "high"))
+    if math.isnan(low) or math.isnan(high):
+        return value, value, value
+    if not low <= value <= high:
+        raise refusal(f"{field} in {name}[{place}]", "between its low and high", given)
+    return value, low, high

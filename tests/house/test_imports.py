@@ -1,0 +1,95 @@
+"""The floor plan, as data, and the imports held to it by reading the source."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src" / "ftkit"
+TORCH = {"torch", "numpy"}
+# module or folder -> (floor, third-party packages it may import)
+FLOORS: dict[str, tuple[int, set[str]]] = {
+    "errors": (0, set()),
+    "units": (1, set()), "files": (1, set()), "tables": (1, set()),
+    "device": (2, TORCH | {"psutil"}), "targets": (2, TORCH), "chat": (2, TORCH), "batches": (2, TORCH),
+    "losses": (2, TORCH), "low_rank": (2, TORCH), "scrub": (2, set()),
+    "checkpoints": (2, set()), "peft_layout": (2, TORCH | {"safetensors"}),
+    "runs": (3, {"pandas"}), "lora": (3, TORCH | {"safetensors"}),
+    "tiny": (3, {"transformers", "tokenizers"}),
+    "hub": (4, {"transformers", "datasets", "bitsandbytes", "huggingface_hub"} | TORCH),
+    "data": (5, {"datasets", "pyarrow", "numpy"}), "methods": (5, {"peft", "bitsandbytes"} | TORCH),
+    "evaluate": (5, {"sklearn", "sacrebleu", "rouge_score", "transformers"} | TORCH),
+    "train": (6, {"accelerate", "tensorboard", "safetensors"} | TORCH), "plots": (6, {"matplotlib", "numpy"}),
+    "pretrain": (7, {"tokenizers", "transformers", "safetensors"} | TORCH),
+    "notebooks": (7, {"papermill", "nbformat", "nbconvert", "nbclient", "ipykernel", "jupyter_client", "zmq",
+                      "psutil"}),
+    "doctor": (7, TORCH | {"psutil", "bitsandbytes", "matplotlib", "packaging", "huggingface_hub"}),
+    "course": (10, TORCH | {"nbformat"}),
+    "cli": (11, set()),
+}
+
+
+def imports_of(path: Path) -> list[str]:
+    """Every module a file imports, late imports too, as dotted names."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def room_of(path: Path) -> str:
+    """The top-level module or folder that a source file belongs to."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_a_module_imports_only_from_lower_floors_and_its_own_packages(path):
+    room = room_of(path)
+    assert room in FLOORS, f"{room} has no floor: give it one in this table"
+    floor, allowed = FLOORS[room]
+    for name in imports_of(path):
+        top = name.split(".")[0]
+        if top == "ftkit":
+            target = name.split(".")[1] if "." in name else ""
+            if target not in FLOORS or target == room and path.parent != SOURCE:
+                continue
+            assert FLOORS[target][0] < floor, f"{path.name} (floor {floor}) imports {target} (floor {FLOORS[target][0]})"
+        elif top not in sys.stdlib_module_names:
+            assert top in allowed, f"{path.name} may not import {top}"
+
+
+def test_every_room_of_the_plan_exists():
+    rooms = {room_of(path) for path in MODULES}
+    assert rooms == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("__init__.py")), ids=lambda path: path.parent.name)
+def test_init_files_hold_no_imports(path):
+    assert imports_of(path) == []
+
+
+@pytest.mark.parametrize(("arguments", "limit_s"), [(["-c", "import ftkit"], 0.3), (["-m", "ftkit.cli", "--help"], 0.5)],
+                         ids=["import ftkit", "ftkit --help"])
+def test_a_light_start_imports_no_torch_and_is_quick(arguments, limit_s):
+    code = subprocess.run([sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True,
+                          encoding="utf-8", check=True).stderr
+    assert not any(line.split("|")[-1].strip() == "torch" for line in code.splitlines())
+
+    def seconds(command: list[str]) -> float:
+        started = time.perf_counter()
+        subprocess.run(command, capture_output=True, check=True)
+        return time.perf_counter() - started
+
+    bare = min(seconds([sys.executable, "-c", "pass"]) for _ in range(5))
+    ours = min(seconds([sys.executable, *arguments]) for _ in range(5))
+    assert ours - bare <= limit_s  # the interpreter's own start is not ours to answer for

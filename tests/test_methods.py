@@ -1,0 +1,189 @@
+"""A method's name decides exactly what is trained; what was trained comes back on a fresh base."""
+
+import json
+
+import pytest
+import torch
+from peft import LoraConfig as PeftConfig
+from peft import PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModelForCausalLM, Qwen2Config
+
+from ftkit import methods, targets
+from ftkit.errors import Refusal
+
+IDS = torch.randint(0, 61, (2, 11), generator=torch.Generator().manual_seed(4))
+
+
+def a_model(layers=3, width=32):
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(Qwen2Config(
+        vocab_size=61, hidden_size=width, intermediate_size=48, num_hidden_layers=layers, num_attention_heads=4,
+        num_key_value_heads=4, tie_word_embeddings=True))
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(input_ids=IDS, use_cache=False).logits
+
+
+def trained(method, **settings):
+    prepared = methods.prepare(a_model(), method, **settings)
+    parameters = [p for p in prepared.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=0.5)
+    for _ in range(2):  # the first step moves only B of an adapter
+        optimizer.zero_grad()
+        prepared.model(input_ids=IDS, use_cache=False).logits.logsumexp(-1).mean().backward()
+        optimizer.step()
+    return prepared
+
+
+def test_full_trains_every_parameter():
+    model = a_model()
+    targets.freeze_(model)
+    prepared = methods.prepare(model, "full")
+    assert prepared.trainable == prepared.total == sum(p.numel() for p in model.parameters())
+
+
+def test_lora_trains_rank_times_in_and_out_of_every_linear_layer():
+    prepared = methods.prepare(a_model(), "lora", rank=2, seed=3)
+    by_hand = 3 * 2 * (4 * (32 + 32) + 3 * (32 + 48))
+    assert prepared.trainable == by_hand
+    assert prepared.total == methods.prepare(a_model(), "full").total + by_hand
+    assert prepared.settings == {"rank": 2, "alpha": 16, "dropout": 0.0, "target_modules": "all-linear",
+                                 "use_rslora": False, "seed": 3}
+
+
+def test_freeze_trains_the_top_layers_alone():
+    prepared = methods.prepare(a_model(), "freeze", layers=1)
+    assert all(name.startswith("model.layers.2.") for name in targets.trainable(prepared.model))
+    assert prepared.trainable == sum(p.numel() for p in prepared.model.model.layers[2].parameters())
+
+
+def test_bitfit_trains_the_biases_alone():
+    prepared = methods.prepare(a_model(), "bitfit")
+    assert prepared.trainable == 3 * 3 * 32 and all(name.endswith(".bias") for name in targets.trainable(prepared.model))
+
+
+@pytest.mark.parametrize(("method", "settings"), [
+    ("full", {}), ("lora", {"rank": 2, "dropout": 0.1, "seed": 5}), ("freeze", {"layers": 2}), ("bitfit", {})])
+def test_what_was_trained_comes_back_on_a_fresh_base(tmp_path, method, settings):
+    before = trained(method, **settings)
+    assert not torch.equal(logits(before.model.eval()), logits(a_model().eval()))
+    methods.save(before, tmp_path, base_name="ftkit-tiny")
+    after = methods.load(a_model(), tmp_path)
+    assert torch.equal(logits(before.model), logits(after.model.eval()))
+    assert (after.method, after.trainable, after.total) == (method, before.trainable, before.total)
+    assert targets.trainable(after.model) == targets.trainable(before.model)
+    wanted = before.settings if method != "lora" else before.settings | {"target_modules": (
+        "down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")}
+    assert after.settings == wanted
+
+
+def test_only_the_trained_part_is_saved(tmp_path):
+    methods.save(trained("bitfit"), tmp_path)
+    assert set(load_file(tmp_path / "trained.safetensors")) == set(targets.trainable(trained("bitfit").model))
+
+
+def test_a_saved_lora_opens_in_peft_and_one_from_peft_opens_here(tmp_path):
+    ours = trained("lora", rank=2)
+    methods.save(ours, tmp_path / "ours", base_name="ftkit-tiny")
+    theirs = PeftModel.from_pretrained(a_model(), tmp_path / "ours")
+    torch.testing.assert_close(logits(theirs), logits(ours.model), rtol=1e-5, atol=1e-6)  # float32, in another order
+    other = get_peft_model(a_model(), PeftConfig(r=4, lora_alpha=6, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    other.save_pretrained(tmp_path / "theirs")
+    loaded = methods.load(a_model(), tmp_path / "theirs")
+    assert loaded.settings == {"rank": 4, "alpha": 6, "dropout": 0.0, "target_modules": ("q_proj",),
+                               "use_rslora": False}
+
+
+@pytest.mark.parametrize(("loaded_from", "written"), [("Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B"), ("", "unknown")])
+def test_an_adapter_names_its_base(tmp_path, loaded_from, written):
+    prepared = methods.prepare(a_model(), "lora")
+    prepared.model.config.name_or_path = loaded_from
+    methods.save(prepared, tmp_path)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["base_model_name_or_path"] == written
+
+
+def test_an_adapter_does_not_say_where_its_base_is_kept(tmp_path):
+    (tmp_path / "my base").mkdir()
+    prepared = methods.prepare(a_model(), "lora")
+    prepared.model.config.name_or_path = str(tmp_path / "my base")
+    methods.save(prepared, tmp_path)
+    assert str(tmp_path) not in (tmp_path / "adapter_config.json").read_text()
+    assert '"my base"' in (tmp_path / "adapter_config.json").read_text()
+
+
+def test_every_method_has_a_learning_rate_and_small_models_the_larger_one():
+    assert set(methods.LEARNING_RATES) == set(methods._METHODS)
+    for method in methods.LEARNING_RATES:
+        small, large = (methods.default_learning_rate(method, n) for n in (5_000_000, 7_000_000_000))
+        assert small > large > 0
+    assert methods.default_learning_rate("lora", 5_000_000) > methods.default_learning_rate("full", 5_000_000)
+
+
+def without_biases():
+    return nn.ModuleList([nn.Linear(2, 2, bias=False)])
+
+
+def quantised():
+    model = a_model()
+    model.lm_head.weight = nn.Parameter(torch.zeros(61, 32, dtype=torch.uint8), requires_grad=False)
+    return model
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: methods.prepare(a_model(), "loar"), "method must be one of full, lora, freeze, bitfit, got 'loar'. "
+                                                 "Did you mean lora"),
+    (lambda: methods.prepare(a_model(), "lora", rnak=4), "a setting of lora must be one of rank.* Did you mean rank"),
+    (lambda: methods.prepare(a_model(), "full", rank=4), r"a setting of full must be one of \(none known\), got 'rank'"),
+    (lambda: methods.prepare(a_model(), "lora", rank=0), "rank must be a whole number, 1 or more, got 0"),
+    (lambda: methods.prepare(a_model(), "freeze", layers=4), "layers must be a whole number from 1 to 3, .*got 4"),
+    (lambda: methods.prepare(a_model(), "freeze", layers=0), "layers must be a whole number from 1 to 3, .*got 0"),
+    (lambda: methods.prepare(without_biases(), "bitfit"), "method must be one that this model can take, got 'bitfit'"),
+    (lambda: methods.prepare(quantised(), "full"), "method must be lora or bitfit on a quantised model, got 'full'. "
+                                                   "lm_head.weight is stored as torch.uint8"),
+    (lambda: methods.prepare(quantised(), "freeze"), "lora or bitfit on a quantised model, got 'freeze'"),
+    (lambda: methods.prepare(methods.prepare(a_model(), "lora").model, "full"),
+     "model must be one without an adapter, got 'an adapted one'. Load it anew"),
+    (lambda: methods.default_learning_rate("ful", 1), "method must be one of full.* got 'ful'. Did you mean full"),
+])
+def test_bad_input_is_refused_in_a_sentence(call, words):
+    with pytest.raises(Refusal, match=words):
+        call()
+
+
+def cut_short(folder):
+    path = folder / "trained.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def renamed(folder):
+    tensors = load_file(folder / "trained.safetensors")
+    save_file({name.replace("layers.2", "layers.7"): t for name, t in tensors.items()}, folder / "trained.safetensors")
+
+
+@pytest.mark.parametrize(("spoil", "words"), [
+    (lambda folder: (folder / "method.json").unlink(), "folder must be one that holds method.json or adapter_config"),
+    (lambda folder: (folder / "method.json").write_text("[]"), r"method.json must be an object with method.*got \[\]"),
+    (lambda folder: (folder / "method.json").write_text('{"method": "bitfti", "settings": {}}'), "Did you mean bitfit"),
+    (lambda folder: (folder / "trained.safetensors").unlink(), "trained.safetensors must be a whole safetensors file"),
+    (cut_short, "trained.safetensors must be a whole safetensors file, got .*Copy or save it again"),
+    (renamed, r"model.layers.2.self_attn.k_proj.bias in trained.safetensors must be of shape \(32,\), got 'nothing'"),
+])
+def test_a_damaged_folder_is_refused(tmp_path, spoil, words):
+    methods.save(methods.prepare(a_model(), "bitfit"), tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(Refusal, match=words):
+        methods.load(a_model(), tmp_path)
+
+
+@pytest.mark.parametrize(("other", "words"), [
+    (lambda: a_model(width=48), r"must be of shape \(48,\), got \(32,\). Was it trained on another base model"),
+    (lambda: a_model(layers=2), r"model.layers.2.self_attn.k_proj.bias in trained.safetensors must be absent, got \(32"),
+])
+def test_what_another_model_learned_is_refused(tmp_path, other, words):
+    methods.save(methods.prepare(a_model(), "bitfit"), tmp_path)
+    with pytest.raises(Refusal, match=words):
+        methods.load(other(), tmp_path)
