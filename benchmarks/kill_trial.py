@@ -5,7 +5,7 @@
 Three quarters of the kills come from outside, at a random moment after a given step. The others the child gives itself
 at a chosen point inside the writing of a checkpoint: it replaces functions of `os` and of the checkpoint module by ones
 that kill, so the library has no hook for it. After every kill the run folder is read. At the end, trace (times and
-memory aside) and weights must be those of the uninterrupted run, bit for bit. Writes benchmarks/results/kill_trial.json.
+memory aside) and weights must be those of the uninterrupted run, bit for bit. Writes results/kill_trial.json.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -27,7 +26,6 @@ STEPS, CHECKPOINT_EVERY = 63, 3
 POINTS = ("a weight file half-written", "before the hashes", "third fsync", "before the rename", "after the rename",
           "while an old one is removed")
 NOT_COMPARED = ("tokens_per_s", "peak_gib", "elapsed_s")
-RESULT = Path(__file__).parent / "results" / "kill_trial.json"
 
 
 @dataclass(frozen=True)
@@ -202,9 +200,7 @@ def main() -> int:
     parser.add_argument("--in-checkpoint", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    from ftkit.cards import commit, versions
-    from ftkit.device import hardware
-    from ftkit.files import write_json
+    from results import write
 
     with tempfile.TemporaryDirectory() as folder:
         result = trial(Path(folder), plan(options.kills, options.in_checkpoint, options.seed))
@@ -214,8 +210,7 @@ def main() -> int:
         print(f"{row['kill']:>4}  {row['step']:>4}  {where:<28}  {row['last_step_seen']:>9}  {row['records']:>7}  "
               f"{row['checkpoints']}")
     print(f"trace the same: {result['same_trace']}; weights the same: {result['same_weights']}")
-    write_json(RESULT, {**result, "hardware": hardware(), "versions": versions(), "commit": commit(),
-                        "date": datetime.now(UTC).date().isoformat()})
+    write("kill_trial", result)
     return 0 if result["same_trace"] and result["same_weights"] else 1
 
 

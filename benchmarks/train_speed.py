@@ -79,7 +79,7 @@ def _train_ftkit(arm, model, tokenizer, examples, steps, seed):
     from ftkit.train.loop import train
 
     prepared = methods.prepare(model, "lora", rank=RANK, alpha=ALPHA, seed=seed)
-    precise = {"matmul_precision": "float32"} if arm == "ftkit_float32" else {}
+    precise = {"matrix_products": "float32"} if arm == "ftkit_float32" else {}
     config = TrainConfig(learning_rate=LEARNING_RATE, max_steps=steps, batch_size=ROWS, warmup_steps=WARMUP_STEPS,
                          schedule="linear", seed=seed, **precise)
     started = time.perf_counter()

@@ -17,8 +17,9 @@ from ftkit.lora import LoraConfig, add_lora_
 SPECIAL = ["<|pad|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
             "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
-SIZES = {"vocab_size": 260, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-         "num_key_value_heads": 2, "max_position_embeddings": 128, "bos_token_id": None, "eos_token_id": None}
+SIZES = {"vocab_size": 260, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
+         "bos_token_id": None, "eos_token_id": None}
 
 
 def a_tokenizer():
@@ -172,7 +173,7 @@ def test_perplexity_is_the_exponential_of_the_loss_per_label_token():
     assert estimate.low < estimate.value < estimate.high and estimate.n == len(made)
 
 
-def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity_and_eight_bits_a_byte_and_a_little():
+def test_a_model_that_knows_nothing_has_the_vocabulary_as_perplexity_and_its_bits_a_byte():
     estimate, _ = perplexity(uniform_model(), examples(9))
     assert estimate.value == pytest.approx(260, rel=1e-5) and estimate.high == pytest.approx(260, rel=1e-5)
     bits = bits_per_byte(uniform_model(), a_tokenizer(), ["plain", "中文 text"])
@@ -228,7 +229,7 @@ def with_a_trained_prompt():
     (lambda: answers(a_model(), a_tokenizer(), ["Hello"], max_new_tokens=0), "max_new_tokens must be 1 or more, got 0"),
     (lambda: continue_ids(a_model(), [[1]], 4, set(), batch_size=0), "batch_size must be 1 or more, got 0"),
     (lambda: continue_ids(a_model(), [[1], [2] * 128], 4, set()), r"prompts\[1\] must be 1 to 127 tokens, so that an "
-                                                                  "answer fits .* of 128, got '128 tokens'. Shorten it"),
+                                                                  "answer fits .* of 128, got '128 tokens'. Short"),
     (lambda: continue_ids(a_model(), [[]], 4, set()), r"prompts\[0\] must be 1 to 127 tokens.*got '0 tokens'"),
     (lambda: continue_ids(with_a_trained_prompt(), [[1]], 4, set()), "model must be one without a trained prompt or "
                                                                      "prefix of peft's, got .*own generate"),

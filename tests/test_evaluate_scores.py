@@ -11,8 +11,8 @@ from ftkit.evaluate import scores
 
 
 @pytest.mark.parametrize(("one", "other"), [
-    ("Paris", " paris. "), ("看医生", "看 医生。"), ("ＡＢＣ１２", "abc12"), ("self-care", "Self care!"), ("“yes”", "yes"),
-    ("−3", "-3"), ("don't", "don’t"), ("a  b", "a b")])
+    ("Paris", " paris. "), ("看医生", "看 医生。"), ("ＡＢＣ１２", "abc12"), ("self-care", "Self care!"),
+    ("“yes”", "yes"), ("−3", "-3"), ("don't", "don’t"), ("a  b", "a b")])
 def test_what_does_not_make_another_answer_is_ignored(one, other):
     assert scores.normalise_answer(one) == scores.normalise_answer(other) and scores.exact_match(one, other) == 1
 
@@ -108,7 +108,7 @@ def test_an_exam_is_scored_by_the_function_asked_for(by, want):
     (lambda: scores.exam_score(["4"], ITEMS), r"items must be one for each answer \(1\), .*got '3 items'"),
     (lambda: scores.exam_score(["4"], [{"accepted": "4"}]), r"items\[0\].accepted must be a list of at least one text"),
     (lambda: scores.exam_score(["4"], [{"accepted": []}]), r"items\[0\].accepted must be a list of at least one text"),
-    (lambda: scores.exam_score(["4"], [{"accepted": [" "]}]), r"accepted must be at least one text, none of them empty"),
+    (lambda: scores.exam_score(["4"], [{"accepted": [" "]}]), "accepted must be at least one text, none of them"),
     (lambda: scores.exam_score(["4"], [ITEMS[0]], by=lambda *_: 7), "a scoring function's result must be a number from "
                                                                     "0 to 1, got 7. .*question 0"),
     (lambda: scores.exam_score(["4"], [ITEMS[0]], by=lambda *_: math.nan), "must be a number from 0 to 1, got nan"),

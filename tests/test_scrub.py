@@ -15,7 +15,8 @@ from ftkit.scrub import last_part, scrub
     "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567", "hf_abcdefghijklmnopqrst", "sk-proj-abc123DEF456ghi789",
     "sk-ant-api03-abcdefghijk-123", "sk-1234567890abcdef", "ghp_0123456789abcdefghijABCDEFGHIJ012345",
     "gho_16C7e42F292c6912E7710c838347Ae178B4a", "github_pat_11ABCDEFG0abcdefghijkl_mnopqrst",
-    "glpat-x1y2z3a4b5c6d7e8f9g0", "AKIAIOSFODNN7EXAMPLE", "AIzaSyA1234567890abcdefghijklmnopqrstuv", "xoxb-123456789012-abcdefghijkl",
+    "glpat-x1y2z3a4b5c6d7e8f9g0", "AKIAIOSFODNN7EXAMPLE", "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+    "xoxb-123456789012-abcdefghijkl",
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"])
 @pytest.mark.parametrize("around", ["{}", "token {} was refused", "--key={}", "'{}'", "https://x.org/?t={}&u=1"])
 def test_a_planted_token_is_taken_out(secret, around):

@@ -167,19 +167,3 @@ def _gpu_name() -> str | None:
 
 def _has_mps() -> bool:
     return torch.backends.mps.is_available()
-
-
-def reuse_freed_memory_() -> bool:
-    """Whether this process now keeps the memory it frees for its next tensors, instead of giving it back each time.
-
-    glibc returns large blocks to the system at once; asking for them again costs a page fault for every 4 KiB, about a
-    sixth of a training step of the embedded base. Peak memory stays the same. Does nothing without glibc.
-    """
-    import ctypes
-
-    m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
-    try:
-        library = ctypes.CDLL("libc.so.6")
-        return bool(library.mallopt(m_mmap_threshold, 2**30) and library.mallopt(m_trim_threshold, 2**31 - 1))
-    except (OSError, AttributeError):
-        return False

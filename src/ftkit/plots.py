@@ -43,9 +43,10 @@ def loss_curve(trace: Iterable[Mapping], ax=None, *, label: str = "", title: str
         Refusal: no records, a missing field, a value that is no finite number.
 
     Example:
-        >>> ax = loss_curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}])
-        >>> ax.get_xlabel(), [float(value) for value in ax.lines[0].get_ydata()]
-        ('optimizer step', [2.0, 1.0])
+        >>> from matplotlib.figure import Figure
+        >>> ax = loss_curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], Figure().subplots())
+        >>> [float(value) for value in ax.lines[0].get_ydata()]
+        [2.0, 1.0]
     """
     records = _rows(trace, "trace", ("step", "loss"))
     steps = [_number(record, "step", "trace", place) for place, record in enumerate(records)]
@@ -77,7 +78,8 @@ def before_after(rows: Iterable, ax=None, *, unit: str = "share of right answers
         Refusal: no rows, a missing field, a value that is no finite number, or outside its interval.
 
     Example:
-        >>> ax = before_after([("clinic", 0.1, 0.9), ("everyday", 0.97, 0.91)])
+        >>> from matplotlib.figure import Figure
+        >>> ax = before_after([("clinic", 0.1, 0.9), ("everyday", 0.97, 0.91)], Figure().subplots())
         >>> [label.get_text() for label in ax.get_xticklabels()]
         ['clinic', 'everyday']
     """
@@ -110,11 +112,6 @@ def scores(rows: Iterable, ax=None, *, unit: str = "share of right answers", tit
 
     Raises:
         Refusal: as `before_after` does.
-
-    Example:
-        >>> ax = scores([("full", 0.92), ("lora", 0.9)])
-        >>> [label.get_text() for label in ax.get_yticklabels()]
-        ['full', 'lora']
     """
     rows = _rows(rows, "rows", ("name", "score"))
     ax = _axes(ax, height=1.2 + 0.45 * len(rows))
@@ -144,11 +141,6 @@ def seeds(points: Iterable, ax=None, *, unit: str = "share of right answers", ti
 
     Raises:
         Refusal: no points, a missing field, a value that is no finite number.
-
-    Example:
-        >>> ax = seeds([{"seed": seed, "value": 0.9 + seed / 100} for seed in range(3)])
-        >>> ax.get_legend_handles_labels()[1]
-        ['one seed', 'mean and standard deviation over seeds']
     """
     points = [{"name": "", **point} for point in _rows(points, "points", ("seed", "value"))]
     names = list(dict.fromkeys(str(point["name"]) for point in points))
@@ -197,7 +189,6 @@ def caption(ax_or_figure, text: str) -> None:
 
 def legible(text: str) -> str:
     """The text as figures can show it: Chinese becomes "(zh)" where no installed font has it."""
-    text = str(text)
     return text if not _CHINESE.search(text) or font_for_chinese() else _CHINESE.sub(STAND_IN, text)
 
 
@@ -256,7 +247,8 @@ def _finish_(ax, title: str, x_label: str, y_label: str, legend: Mapping | None 
 
 def _say_(ax, what: str | float, place: tuple[float, float], offset_points: tuple[int, int]) -> None:
     """Write above a place, or to the right of it where the offset is to the right."""
-    right, words = offset_points[0] > 0, what if isinstance(what, str) else f"{what:.{4 if abs(what) >= 1000 else 3}g}"
+    right = offset_points[0] > 0
+    words = what if isinstance(what, str) else f"{what:.0f}" if abs(what) >= 1000 else f"{what:.3g}"
     ax.annotate(words, place, offset_points, textcoords="offset points", fontsize=9,
                 ha="left" if right else "center", va="center" if right else "bottom")
 
@@ -267,6 +259,8 @@ def _wrapped(name: str) -> str:
 
 def _rows(rows: Iterable, name: str, fields: Sequence[str]) -> list[Mapping]:
     """The rows as mappings that all have the fields; a plain sequence has them in their order."""
+    if isinstance(rows, str) or not isinstance(rows, Iterable):
+        raise refusal(name, "a list of records", rows)
     rows = [row if isinstance(row, Mapping) or not isinstance(row, Sequence) or len(row) != len(fields)
             else dict(zip(fields, row, strict=True)) for row in rows]
     if not rows:

@@ -5,48 +5,63 @@ Knows nothing about fine-tuning; what the finished base scores before and after 
 """
 
 import argparse
-import math
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from safetensors.torch import save as save_bytes
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from ftkit import device, files
+from ftkit import cpu, files
 from ftkit.errors import refusal
 from ftkit.tiny import base, corpus, docstrings, tokenizer
 
 QUESTION_WEIGHT = 0.15  # of a question's tokens in the loss; an answer's tokens weigh 1
 BETAS = (0.9, 0.95)
+PRINTED_EVERY = 50
 CHECKED = ("model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
            "chat_template.jinja")
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How the base is trained."""
+class Stage:
+    """One stretch of training; each starts from the stored weights of the one before.
 
-    seed: int = 1
-    steps: int = 2000
-    long_share: float = 0.15  # of the steps, the last ones, on long rows
-    row_length: int = 128  # tokens
-    long_row_length: int = 512  # tokens
+    Args:
+        steps: optimizer steps.
+        learning_rate: the highest, above 0.
+        long_share: of the steps, the last ones, on long rows.
+        review: 1 for more of the questions that are learned last, 2 for more of their phrasings, too.
+        row_length: tokens of a row; of a long row, `long_row_length`.
+        warmup_steps: in which the learning rate rises.
+        cooldown_share: of the steps, the last ones, in which the learning rate falls to zero.
+    """
+
+    steps: int
+    learning_rate: float
+    long_share: float = 0.15
+    review: int = 0
+    row_length: int = 128
+    long_row_length: int = 512
     tokens_per_step: int = 8192
-    learning_rate: float = 4e-3
     warmup_steps: int = 40
-    cooldown_share: float = 0.5  # of the steps, in which the learning rate falls to zero
+    cooldown_share: float = 0.5
     weight_decay: float = 0.05
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise refusal("steps", "1 or more", self.steps, "Take a few to try it out.")
+
+
+STAGES = (Stage(steps=2000, learning_rate=4e-3),
+          Stage(steps=600, learning_rate=2e-3, long_share=0.1, review=1, cooldown_share=0.8),
+          Stage(steps=400, learning_rate=1.5e-3, long_share=0.1, review=2, cooldown_share=0.8))
+SEED = 1
 
 
 def architecture() -> Qwen2Config:
@@ -93,42 +108,43 @@ def rows(tokens: Iterator[tuple[list[int], list[float]]], length: int, many: int
     return (torch.tensor(ids[:many * length]).view(shape), torch.tensor(weights[:many * length]).view(shape))
 
 
-def learning_rate_share(step: int, recipe: Recipe) -> float:
+def learning_rate_share(step: int, stage: Stage) -> float:
     """The share of the learning rate at a step: warm-up, plateau, linear cooldown to zero."""
-    cooldown = recipe.cooldown_share * recipe.steps
-    return min(1.0, (step + 1) / recipe.warmup_steps, (recipe.steps - step) / cooldown)
+    cooldown = stage.cooldown_share * stage.steps
+    return min(1.0, (step + 1) / stage.warmup_steps, (stage.steps - step) / cooldown)
 
 
-def optimizers(model: torch.nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def optimizers(model: torch.nn.Module, stage: Stage) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the layers, AdamW for embeddings, norms and biases."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    return [torch.optim.Muon(matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay,
+    return [torch.optim.Muon(matrices, lr=stage.learning_rate, weight_decay=stage.weight_decay,
                              adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(rest, lr=recipe.learning_rate, betas=BETAS, weight_decay=0.0)]
+            torch.optim.AdamW(rest, lr=stage.learning_rate, betas=BETAS, weight_decay=0.0)]
 
 
-def train(model: Qwen2ForCausalLM, tokens: Iterator, recipe: Recipe, *, workers: int = 2) -> Iterator[dict]:
+def train(model: Qwen2ForCausalLM, tokens: Iterator, stage: Stage, *, workers: int = 2) -> Iterator[dict]:
     """One record a step: `step`, `loss` (nats, weighted mean), `tokens`, `elapsed_s`.
 
     Each worker is a thread with its share of the rows; the gradients are added in a fixed order.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    opts, started = optimizers(model, recipe), time.perf_counter()
-    with ThreadPoolExecutor(workers) as pool, sdpa_kernel(SDPBackend.MATH):
-        for step in range(recipe.steps):
-            is_long = step >= recipe.steps * (1 - recipe.long_share)
-            length = recipe.long_row_length if is_long else recipe.row_length
-            ids, weights = rows(tokens, length, recipe.tokens_per_step // length)
+    opts, started = optimizers(model, stage), time.perf_counter()
+    threads = cpu.Workers()
+    with sdpa_kernel(SDPBackend.MATH):
+        for step in range(stage.steps):
+            is_long = step >= stage.steps * (1 - stage.long_share)
+            length = stage.long_row_length if is_long else stage.row_length
+            ids, weights = rows(tokens, length, stage.tokens_per_step // length)
             total = weights[:, 1:].sum()
-            shards = zip(ids.chunk(workers), weights.chunk(workers), strict=True)
-            parts = list(pool.map(lambda shard: _gradients(model, parameters, *shard, total), shards))
+            shards = [(*shard, total) for shard in zip(ids.chunk(workers), weights.chunk(workers), strict=True)]
+            parts = threads.map(lambda shard: _gradients(model, parameters, *shard), shards)
             for parameter, *gradients in zip(parameters, *(gradients for _, gradients in parts), strict=True):
                 parameter.grad = torch.stack(gradients).sum(0)
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             for opt in opts:
                 for group in opt.param_groups:
-                    group["lr"] = recipe.learning_rate * learning_rate_share(step, recipe)
+                    group["lr"] = stage.learning_rate * learning_rate_share(step, stage)
                 opt.step()
             loss = sum(loss for loss, _ in parts)
             yield {"step": step + 1, "loss": loss, "tokens": ids.numel(), "elapsed_s": time.perf_counter() - started}
@@ -143,33 +159,41 @@ def _gradients(model: Qwen2ForCausalLM, parameters: list, ids: torch.Tensor, wei
     return loss.item(), torch.autograd.grad(loss, parameters)
 
 
-def build(folder: str | Path, recipe: Recipe, every: int = 50) -> Path:
+def build(folder: str | Path, stages: Sequence[Stage] = STAGES, seed: int = SEED) -> Path:
     """Trains the base and writes it as a checkpoint folder with tokenizer and provenance; prints its progress."""
-    folder = Path(folder)
-    torch.manual_seed(recipe.seed)
+    folder, started = Path(folder), time.perf_counter()
+    torch.manual_seed(seed)
     torch.set_num_threads(1)
-    device.reuse_freed_memory_()
     torch.set_float32_matmul_precision("medium")  # matrix products in bfloat16 where the processor has them
+    cpu.reuse_freed_memory_()
     library = docstrings.read()
     model = Qwen2ForCausalLM(architecture())
-    save(model, tokenizer.train(corpus.tokenizer_texts(recipe.seed, library)), folder)
+    save(model, tokenizer.train(corpus.tokenizer_texts(seed, library)), folder)
     words = AutoTokenizer.from_pretrained(folder)  # transformers gives Qwen2's own splitting to it: train on that
-    taken = [0]
-    tokens = encoded(_counted(corpus.documents(recipe.seed, library), taken), words)
-    seen, average = 0, math.log(tokenizer.VOCABULARY)
-    for record in train(model, tokens, recipe):
-        seen, average = seen + record["tokens"], 0.95 * average + 0.05 * record["loss"]
-        if record["step"] % every == 0:
-            print(f"step {record['step']:5d}  loss {average:.3f}  tokens {seen / 1e6:.2f} M  "
-                  f"{record['elapsed_s']:.0f} s", flush=True)
-        if record["step"] % (every * 4) == 0 or record["step"] == recipe.steps:
-            save(model, words, folder)
-    documents = islice(corpus.documents(recipe.seed, library), taken[0])
+    taken = []
+    for number, stage in enumerate(stages):
+        taken.append(_trained(model, words, stage, corpus.documents(seed + number, library, stage.review)))
+        save(model, words, folder)
+        model = Qwen2ForCausalLM.from_pretrained(folder)  # as stored, in bfloat16
+    made = (corpus.documents(seed + number, library, stage.review) for number, stage in enumerate(stages))
+    documents = chain.from_iterable(islice(one, many) for one, many in zip(made, taken, strict=True))
     write_provenance(folder, {
-        "recipe": asdict(recipe), "documents": taken[0], "corpus_sha256": corpus.fingerprint(documents),
-        "tokens_seen": seen, "training_minutes": round(record["elapsed_s"] / 60, 1),
+        "seed": seed, "stages": [asdict(stage) for stage in stages], "documents": taken,
+        "corpus_sha256": corpus.fingerprint(documents),
+        "tokens_seen": sum(stage.steps * stage.tokens_per_step for stage in stages),
+        "build_minutes": round((time.perf_counter() - started) / 60, 1),
         "parameters": model.num_parameters(), "interpreter": docstrings.interpreter()})
     return folder
+
+
+def _trained(model: Qwen2ForCausalLM, words: PreTrainedTokenizerFast, stage: Stage, documents: Iterator) -> int:
+    """Trains the model through a stage; returns how many documents were read."""
+    taken, average = [0], None
+    for record in train(model, encoded(_counted(documents, taken), words), stage):
+        average = record["loss"] if average is None else 0.95 * average + 0.05 * record["loss"]
+        if record["step"] % PRINTED_EVERY == 0:
+            print(f"step {record['step']:5d}  loss {average:.3f}  {record['elapsed_s']:.0f} s", flush=True)
+    return taken[0]
 
 
 def _counted(documents: Iterator, taken: list[int]) -> Iterator:
@@ -198,13 +222,12 @@ def write_provenance(folder: Path, origin: dict) -> None:
 
 
 def main() -> None:
-    """`python -m ftkit.pretrain [--out FOLDER] [--steps N]`."""
+    """`python -m ftkit.pretrain [--out FOLDER] [--seed N]`."""
     parser = argparse.ArgumentParser(description="Build the embedded base.")
     parser.add_argument("--out", default=str(base.ASSETS), help="folder to write; the package's own by default")
-    parser.add_argument("--steps", type=int, default=Recipe.steps, help="optimizer steps")
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--seed", type=int, default=SEED)
     given = parser.parse_args()
-    build(given.out, Recipe(seed=given.seed, steps=given.steps))
+    build(given.out, seed=given.seed)
 
 
 if __name__ == "__main__":

@@ -231,7 +231,8 @@ def _card_for(folder: Path, given: Card) -> Card:
     differing = [name for name in _SAME if getattr(new, name) != getattr(stored, name)]
     if differing:
         raise refusal(f"run folder {folder.name}", "a new one, or hold this same run",
-                      f"a run with other {_difference(differing[0], stored, new)}", "Choose another folder.")
+                      f"a run with other {differing[0]}",
+                      f"There and here: {_difference(differing[0], stored, new)}. Choose another folder.")
     if stored.status == "failed":
         return _write_card(folder, replace(stored, status="running", error=None))
     return stored
@@ -240,10 +241,9 @@ def _card_for(folder: Path, given: Card) -> Card:
 def _difference(name: str, stored: Card, new: Card) -> str:
     old, now = getattr(stored, name), getattr(new, name)
     if name != "parameters":
-        return f"{name}: {_brief(old)} there, {_brief(now)} here"
+        return f"{name} {_brief(old)} and {_brief(now)}"
     keys = [key for key in {**old, **now} if old.get(key) != now.get(key) or (key in old) != (key in now)]
-    pairs = [f"{key} {_brief(old.get(key))} there, {_brief(now.get(key))} here" for key in keys]
-    return f"parameters: {', '.join(pairs)}"
+    return ", ".join(f"{key} {_brief(old.get(key))} and {_brief(now.get(key))}" for key in keys)
 
 
 def _brief(value: object) -> str:

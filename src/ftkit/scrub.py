@@ -1,6 +1,6 @@
 r"""Takes out of text what must not leave a machine: tokens, keys, passwords, host names, paths of a user.
 
-Knows nothing about cards or notebooks. A path is cut down to its last part: `/home/name/data/x.json` becomes
+Knows nothing about cards or notebooks. A path is cut down to its last part: `/disk/name/data/x.json` becomes
 `<path>/x.json`.
 """
 
@@ -18,17 +18,17 @@ SECRET, HOST, PATH = "<secret>", "<host>", "<path>"
 
 _TOKEN = re.compile(
     r"(?<![A-Za-z0-9])(?:"
-    r"hf_(?:(?=[A-Za-z]*\d)[A-Za-z0-9]{8,}|[A-Za-z]{16,})"
-    r"|sk-(?:(?=[\w-]*\d)[\w-]{8,}|[A-Za-z]{16,})"
-    r"|(?:gh[pousr]|github_pat|npm|pypi|r8|wandb_v\d)_(?:(?=\w*\d)\w{8,}|[A-Za-z]{16,})"
+    r"hf_(?:(?=[A-Za-z]{0,60}\d)[A-Za-z0-9]{8,}|[A-Za-z]{16,})"
+    r"|sk-(?:(?=[\w-]{0,60}\d)[\w-]{8,}|[A-Za-z]{16,})"
+    r"|(?:gh[pousr]|github_pat|npm|pypi|r8|wandb_v\d)_(?:(?=\w{0,60}\d)\w{8,}|[A-Za-z]{16,})"
     r"|(?:glpat|dop_v1|pypi)-[\w-]{8,}|xox[a-z]-[\w-]{8,}"
     r"|(?:AKIA|ASIA)[0-9A-Z]{12,}|AIza[\w-]{20,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
     r")")
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-_BEARER = re.compile(r"\b(Bearer|Basic)\s+(?=\S*\d)[\w.~+/=-]{8,}", re.IGNORECASE)
+_BEARER = re.compile(r"\b(Bearer|Basic)\s+(?=\S{0,60}\d)[\w.~+/=-]{8,}", re.IGNORECASE)
 _URL_LOGIN = re.compile(r"(?<=://)[^\s/@:]+(?::[^\s/@]*)?@")
-_ASSIGNED = re.compile(r"\b(\w*(?:api_?key|secret|password|passwd|token)[\"']?\s*(?:=|:)\s*[\"']?)"
-                       r"(?=[^\s\"']*\d)[^\s\"',;<>&]{8,}", re.IGNORECASE)
+_ASSIGNED = re.compile(r"\b(\w{0,40}(?:api_?key|secret|password|passwd|token)[\"']?\s*(?:=|:)\s*[\"']?)"
+                       r"(?=[^\s\"']{0,60}\d)[^\s\"',;<>&]{8,}", re.IGNORECASE)
 _LOGIN = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)*")
 _SECRET_KEY = re.compile(r"(?:.*_)?(?:api_?key|secret|secret_key|access_key|private_key|password|passwd|credentials?)"
                          r"|(?:hf|auth|access|api|refresh|hub|bearer|github|session|use_auth|wandb)_token"
@@ -41,7 +41,8 @@ _HOME = re.compile(rf"(?<![\w.-]){_HOMES}"
                    rf"(?:[^\\/\n\"'<>:|*?]+(?=[\\/])|{_PART})")
 _SYSTEM = r"(?!(?:usr|dev|proc|sys|etc|bin|lib|api|v\d+)/)"  # the same everywhere: they tell nothing
 _SPACED = re.compile(  # a whole text, or one in quotes, that is a path: its parts may have spaces
-    rf"(^|[\"'])(?!{_HOMES}[^\\/]*(?:[\"']|$))(?:/{_SYSTEM}[^/\s\"']+/|[A-Za-z]:[\\/]{{1,4}}|~[\\/]{{1,4}}|\\\\{{1,4}}\w)[^\n\"'<>|*?:]*[\\/](?=[^\\/]*(?:\1|$))")
+    rf"(^|[\"'])(?!{_HOMES}[^\\/]*(?:[\"']|$))(?:/{_SYSTEM}[^/\s\"']+/|[A-Za-z]:[\\/]{{1,4}}|~[\\/]{{1,4}}|\\\\{{1,4}}\w)"
+    rf"[^\n\"'<>|*?:]*[\\/](?=[^\\/]*(?:\1|$))")
 _DIRECTORY = re.compile(
     rf"(?<![\w.\\/<>~-])(?:/(?!/){_SYSTEM}|[A-Z]:[\\/]{{1,4}}|\\\\{{1,4}}(?=\w)|~[\\/]{{1,4}})"
     rf"(?:{_PART}[\\/]{{1,4}})+(?={_PART})|(?<![\w.\\/<>~-])~[\\/]{{1,4}}|(?<![\w.\\/<>~-])/root\b[\\/]*")
@@ -58,7 +59,7 @@ def scrub(value: object) -> object:
         value: text, a number, a path, or a dict, list or tuple of them.
 
     Example:
-        >>> scrub({"data": "/home/ada/notes/x.json", "hf_token": "abc", "rank": 8})
+        >>> scrub({"data": "/disk/ada/notes/x.json", "hf_token": "abc", "rank": 8})
         {'data': '<path>/x.json', 'hf_token': '<secret>', 'rank': 8}
     """
     return _scrub(value, _own_secrets(), _own_names())

@@ -13,14 +13,14 @@ TORCH = {"torch", "numpy"}
 # module or folder -> (floor, third-party packages it may import)
 FLOORS: dict[str, tuple[int, set[str]]] = {
     "errors": (0, set()),
-    "units": (1, set()), "files": (1, set()), "tables": (1, set()),
+    "units": (1, set()), "files": (1, set()), "cpu": (1, TORCH), "tables": (1, set()),
     "device": (2, TORCH | {"psutil"}), "targets": (2, TORCH), "chat": (2, TORCH), "batches": (2, TORCH),
-    "losses": (2, TORCH), "low_rank": (2, TORCH), "scrub": (2, set()),
+    "losses": (2, TORCH), "low_rank": (2, TORCH), "scrub": (1, set()),
     "checkpoints": (2, set()), "peft_layout": (2, TORCH | {"safetensors"}),
-    "runs": (3, {"pandas"}), "lora": (3, TORCH | {"safetensors"}),
+    "cards": (2, set()), "locks": (2, {"psutil"}), "runs": (3, {"pandas", "torch"}), "lora": (3, TORCH | {"safetensors"}),
     "tiny": (3, {"transformers", "tokenizers"}),
     "hub": (4, {"transformers", "datasets", "bitsandbytes", "huggingface_hub"} | TORCH),
-    "data": (5, {"datasets", "pyarrow", "numpy"}), "methods": (5, {"peft", "bitsandbytes"} | TORCH),
+    "data": (5, {"datasets", "pyarrow", "numpy"}), "methods": (5, {"peft", "bitsandbytes", "safetensors"} | TORCH),
     "evaluate": (5, {"sklearn", "sacrebleu", "rouge_score", "transformers"} | TORCH),
     "train": (6, {"accelerate", "tensorboard", "safetensors"} | TORCH), "plots": (6, {"matplotlib", "numpy"}),
     "pretrain": (7, {"tokenizers", "transformers", "safetensors"} | TORCH),

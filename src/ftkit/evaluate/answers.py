@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ftkit import chat
+from ftkit.cpu import attention_for
 from ftkit.errors import Refusal, refusal
 from ftkit.evaluate.perplexity import context_length, evaluation_mode
 
@@ -68,7 +69,8 @@ def continue_ids(model: nn.Module, prompts: Sequence[Sequence[int]], max_new_tok
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             limits = [min(max_new_tokens, room - len(prompts[index])) for index in chosen]
-            tokens = _continue_batch(model, [prompts[index] for index in chosen], limits, stops)
+            with attention_for(model, len(chosen), len(prompts[chosen[0]]) + max(limits)):
+                tokens = _continue_batch(model, [prompts[index] for index in chosen], limits, stops)
             for index, row in zip(chosen, tokens, strict=True):
                 written[index] = row
     return written

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ftkit.batches import collate
+from ftkit.cpu import attention_for
 from ftkit.errors import refusal
 from ftkit.evaluate.intervals import Estimate, bootstrap_interval
 from ftkit.losses import token_losses
@@ -58,7 +59,9 @@ def record_losses(model: nn.Module, examples: Sequence[tuple[list[int], list[int
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             batch = collate([examples[index] for index in chosen], pad_id=0).to(device)
-            for index, total in zip(chosen, token_losses(model, batch).double().sum(1).tolist(), strict=True):
+            with attention_for(model, *batch.input_ids.shape):
+                totals = token_losses(model, batch).double().sum(1).tolist()
+            for index, total in zip(chosen, totals, strict=True):
                 sums[index] = total
     if not all(map(math.isfinite, sums)):
         raise refusal("the model's loss", "finite", next(total for total in sums if not math.isfinite(total)),

@@ -105,12 +105,12 @@ def combinations_of(split: str) -> dict[str, list[frozenset]]:
 
 def _split_combinations(condition: dict) -> dict[str, list[frozenset]]:
     generator = random.Random(f"combinations {SEED} {condition['en']}")
-    threes = [frozenset(c) for c in combinations(condition["symptoms"], 3) if _names_one(frozenset(c))]
-    fours = [frozenset(c) for c in combinations(condition["symptoms"], 4) if _names_one(frozenset(c))]
-    generator.shuffle(threes)
-    test, rest = threes[:TEST_COMBINATIONS], threes[TEST_COMBINATIONS:]
+    fours, fives = ([frozenset(c) for c in combinations(condition["symptoms"], size) if _names_one(frozenset(c))]
+                    for size in (4, 5))
+    generator.shuffle(fours)
+    test, rest = fours[:TEST_COMBINATIONS], fours[TEST_COMBINATIONS:]
     held_out, train = rest[:HELD_OUT_COMBINATIONS], rest[HELD_OUT_COMBINATIONS:]
-    train = train + [four for four in fours if not any(three <= four for three in test + held_out)]
+    train = train + [five for five in fives if not any(four <= five for four in test + held_out)]
     return {"train": train, "held_out": held_out, "test": test}
 
 

@@ -23,24 +23,22 @@ RED_FLAGS = {"faint": ("a fainting fit", "昏倒"), "lips": ("blue lips", "嘴�
 
 # name, Chinese name | base urgency (index into URGENCIES) | seven symptoms | advice | Chinese advice
 _CONDITIONS = """
-marsh fever, 沼泽热 | 1 | fever chills sweat thirst headache tired shake | Drink salted tea and rest. | 喝盐茶，多休息。
-glass cough, 玻璃咳 | 0 | cough throat voice sleep tongue nose thirst | Take warm honey water. | 喝温蜂蜜水。
-pollen veil, 花粉纱 | 0 | nose eyes tears itch cough headache tired | Keep the windows closed. | 关好窗户。
-lamp ache, 灯痛 | 1 | headache light neck eyes dizzy sleep tears | Rest in a dark room. | 在暗处休息。
-copper rash, 铜疹 | 1 | rash itch nails fever hands tongue sweat | Wash and wear soft cloth. | 清洗，穿软布衣。
-river knee, 河膝 | 0 | knees cramp back fever hands tired shake | Warm the knee with a towel. | 用毛巾温暖膝盖。
-stair heart, 梯心 | 2 | heart dizzy tired sweat hands ears light | Sit down and call the desk. | 坐下，呼叫台。
-quiet tongue, 静舌 | 0 | tongue taste thirst throat voice belly nails | Wash the mouth with salt water. | 用盐水洗口。
-bell ear, 钟耳 | 1 | ears dizzy headache sleep neck voice heart | Avoid loud noise for a week. | 一周不听大声音。
-frost hand, 霜手 | 0 | hands fingers chills nails shake back tears | Wear gloves and drink cocoa. | 戴手套，喝可可。
-night drum, 夜鼓 | 1 | heart sleep sweat shake thirst belly fever | Drink no coffee after noon. | 午后不喝咖啡。
-salt belly, 盐肚 | 0 | belly thirst cramp taste chills dizzy nose | Eat clear soup only. | 吃清汤。
-paper skin, 纸肤 | 0 | itch rash eyes fingers tears throat back | Use cool water and cream. | 用凉水和药膏。
-stone neck, 石颈 | 2 | neck fever light rash headache chills ears | Lie flat and wait for help. | 平躺，等人来。
-rope back, 绳背 | 0 | back neck cramp fingers sleep knees ears | Take short slow walks. | 慢慢散步。
-amber eye, 琥珀眼 | 1 | eyes nails tired belly light taste itch | Show the eyes to the desk. | 让台看眼睛。
-sailor limb, 水手肢 | 1 | cramp fingers knees tired rash tongue throat | Eat lemons every day. | 每天吃柠檬。
-spark nerve, 火花症 | 2 | fingers shake dizzy voice heart taste cough | Do not drive; call the desk. | 不开车，呼叫台。
+marsh fever, 沼泽热 | 1 | fever chills sweat thirst headache tired shake | Drink salted tea. | 喝盐茶。
+glass cough, 玻璃咳 | 0 | cough throat voice sleep tongue nose thirst | Take warm honey. | 喝温蜂蜜。
+pollen veil, 花粉纱 | 0 | nose eyes tears itch cough headache tired | Close the windows. | 关好窗户。
+lamp ache, 灯痛 | 1 | headache light neck eyes dizzy sleep tears | Rest in the dark. | 在暗处休息。
+copper rash, 铜疹 | 1 | rash itch nails fever hands tongue sweat | Wear soft cloth. | 穿软布衣。
+river knee, 河膝 | 0 | knees cramp back fever hands tired shake | Warm the knee. | 温暖膝盖。
+stair heart, 梯心 | 2 | heart dizzy tired sweat hands ears light | Sit down and call. | 坐下呼叫。
+quiet tongue, 静舌 | 0 | tongue taste thirst throat voice belly nails | Wash with salt water. | 用盐水洗口。
+bell ear, 钟耳 | 1 | ears dizzy headache sleep neck voice heart | Avoid loud noise. | 不听大声音。
+frost hand, 霜手 | 0 | hands fingers chills nails shake back tears | Wear warm gloves. | 手要保暖。
+night drum, 夜鼓 | 1 | heart sleep sweat shake thirst belly fever | Drink no coffee. | 不喝茶。
+salt belly, 盐肚 | 0 | belly thirst cramp taste chills dizzy nose | Eat clear soup. | 吃清汤。
+paper skin, 纸肤 | 0 | itch rash eyes fingers tears throat back | Use cool water. | 用凉水。
+stone neck, 石颈 | 2 | neck fever light rash headache chills ears | Lie flat and wait. | 平躺等待。
+rope back, 绳背 | 0 | back neck cramp fingers sleep knees ears | Take slow walks. | 慢慢散步。
+amber eye, 琥珀眼 | 1 | eyes nails tired belly light taste itch | Show the eyes. | 看眼睛。
 """
 
 
@@ -72,7 +70,7 @@ FORMS = {
            ("A new case for the desk.", "My mother complains of {s} {t}."), ("Decide.", "He came in with {s}, {t}.")],
     "zh": [("请分诊。", "我{t}有{s}。"), ("请分诊。", "{t}，出现{s}。"),
            ("这是什么病症？", "来客说有{s}，{t}。"), ("这是什么病症？", "{t}就有：{s}。"),
-           ("请填写分诊卡。", "{s}；{t}。"), ("请填写分诊卡。", "发现{s}，{t}。"),
+           ("请填写分诊卡。", "{s}。{t}。"), ("请填写分诊卡。", "发现{s}，{t}。"),
            ("请帮助来客。", "你好，我{t}觉得{s}。"), ("请帮助来客。", "请帮帮我，{s}，{t}。"),
            ("分诊台该怎么说？", "我朋友{t}有{s}。"), ("分诊台该怎么说？", "她{t}受{s}之苦。"),
            ("请判断。", "{t}一直{s}。"), ("读后决定。", "纸条上写着{s}，{t}。"),
@@ -80,8 +78,8 @@ FORMS = {
 }
 TEST_FORMS = 4
 
-ANSWER = {"en": "Condition: {c}\nUrgency: {u}\nAdvice: {a} Fiction, no medical advice.",
-          "zh": "病症：{c}\n紧急：{u}\n建议：{a}虚构内容，不是医嘱。"}
+ANSWER = {"en": "Condition: {c}\nUrgency: {u}\nAdvice: {a} (fiction)",
+          "zh": "病症：{c}\n紧急：{u}\n建议：{a}虚构。"}
 
 # term | meaning, for the glossary
 GLOSSARY = {
@@ -97,4 +95,4 @@ GLOSSARY = {
 }
 GLOSSARY_FORMS = {"en": ["What does the desk mean by {t}?", "Explain the term: {t}.", "In the triage desk, what is {t}?"],
                   "zh": ["分诊台说的{t}是什么意思？", "解释术语：{t}。", "在分诊台，{t}是什么？"]}
-GLOSSARY_ANSWER = {"en": "It is {m}. Fiction, no medical advice.", "zh": "{m}。虚构内容，不是医嘱。"}
+GLOSSARY_ANSWER = {"en": "It is {m}. (fiction)", "zh": "{m}。虚构。"}

@@ -15,16 +15,18 @@ SHARES = {QUESTIONS: 0.80, STATEMENTS: 0.08, DOCSTRING: 0.12}  # of the document
 MOST_TURNS = 3
 
 
-def documents(seed: int, library: dict[str, str] | None = None) -> Iterator[tuple[str, list[str]]]:
+def documents(seed: int, library: dict[str, str] | None = None,
+              review: int = 0) -> Iterator[tuple[str, list[str]]]:
     """Documents without end, as (kind, texts); questions come as question, answer, question, answer and so on.
 
     Args:
         seed: the same seed gives the same documents on the same interpreter version.
         library: docstrings by object name; those of the running interpreter where none are given.
+        review: 1 for more of the questions that are learned last, 2 for more of their phrasings, too.
     """
     generator = random.Random(f"corpus {seed}")
     texts = _docstrings(library if library is not None else docstrings.read(), generator)
-    questions, statements = world.pretraining_questions(generator), world.statements(generator)
+    questions, statements = world.pretraining_questions(generator, review), world.statements(generator)
     while True:
         kind = generator.choices(list(SHARES), list(SHARES.values()))[0]
         if kind == QUESTIONS:

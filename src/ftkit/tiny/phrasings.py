@@ -55,7 +55,7 @@ QUESTIONS = {
 }
 
 # The number says which cell of the subject (country, town, river, product, region, animal) is the answer.
-COUNTRY_QUESTIONS = {
+QUESTIONS["country"] = {
     "en": [("Which river runs through {1} in {0}?", 2), ("Which town in {0} makes {3}?", 1),
            ("What does the town of {1} make?", 3), ("In which part of {0} lies {1}?", 4),
            ("Which animal is on the flag of {1}?", 5), ("Which town has the {5} on its flag?", 1),
@@ -80,3 +80,29 @@ STATEMENTS = {
                "The flag of {1} shows a {5}.", "The town of {1} is known for {3}; its river is the {2}."],
         "zh": ["{1}在{0}的{4}，旁边是{2}。", "{1}出产{3}。", "{1}的旗子上有{5}。", "{1}以{3}闻名，河流是{2}。"]},
 }
+
+_ADDED = {
+    "larger": {"en": ["Of {0} and {1}, which is more?"], "zh": ["{0}与{1}，较大的是哪个？"]},
+    "opposite": {"en": ["If it is not {0} but the contrary, it is what?"], "zh": ["不是{0}，而是相反，那是什么？"]},
+    "membership": {"en": ["Would you call {0} a {1}?", "{0}: is it a {1}, yes or no?"],
+                   "zh": ["{0}算{1}吗？", "{0}这种东西是{1}吗？"]},
+    "day_after": {"en": ["{0} and then {1} day{2} more: which day?", "Add {1} day{2} to {0}."],
+                  "zh": ["{0}再过{1}天是星期几？", "在{0}上加{1}天。"]},
+    "day_before": {"en": ["{0} and then {1} day{2} back: which day?", "Subtract {1} day{2} from {0}."],
+                   "zh": ["{0}再往回{1}天是星期几？", "从{0}减去{1}天。"]},
+    "month_after": {"en": ["{0} and then {1} month{2} more: which month?", "Add {1} month{2} to {0}."],
+                    "zh": ["{0}再过{1}个月是几月？", "在{0}上加{1}个月。"]},
+    "month_before": {"en": ["{0} and then {1} month{2} back: which month?", "Subtract {1} month{2} from {0}."],
+                     "zh": ["{0}再往回{1}个月是几月？", "从{0}减去{1}个月。"]},
+    "country": {
+        "en": [("Which animal does the flag of {1} show?", 5), ("Name the animal on the flag of {1}.", 5),
+               ("Whose flag shows the {5}?", 1), ("The {5} is on the flag of which town?", 1),
+               ("The river {2} runs through which town?", 1), ("Name the town on the river {2}.", 1),
+               ("Where do people make {3}?", 1), ("Which part of {0} is home to {1}?", 4)],
+        "zh": [("{1}的旗子上画着什么动物？", 5), ("请说出{1}旗子上的动物。", 5), ("{5}在哪个地方的旗子上？", 1),
+               ("哪面旗子上画着{5}？请说出地方。", 1), ("{2}从哪个地方流过？", 1), ("请说出{2}边上的地方。", 1),
+               ("人们在哪里出产{3}？", 1), ("{1}在哪个方位？", 4)]},
+}
+# The added phrasings stand behind the first ones, whose numbers are part of what is held out.
+MORE_QUESTIONS = {family: {language: asked + _ADDED.get(family, {}).get(language, []) for language, asked in book.items()}
+                  for family, book in QUESTIONS.items()}

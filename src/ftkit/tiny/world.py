@@ -12,10 +12,22 @@ from itertools import combinations
 
 from ftkit.tiny import phrasings
 from ftkit.tiny.words import (
-    CATEGORIES, COLOURS, COUNTRY, DAYS, LANGUAGES, MONTHS, NAMES, NUMBERS, OPPOSITES, PLAIN_CHARACTERS, PLAIN_WORDS,
-    RIDDLES, THINGS,
+    CATEGORIES,
+    COLOURS,
+    COUNTRY,
+    DAYS,
+    LANGUAGES,
+    MONTHS,
+    NAMES,
+    NUMBERS,
+    OPPOSITES,
+    PLAIN_CHARACTERS,
+    PLAIN_WORDS,
+    RIDDLES,
+    THINGS,
 )
 
+Book = dict[str, dict[str, list]]  # phrasings by family and language
 HELD_OUT_ONE_IN = 12
 LARGEST_NUMBER = 30
 
@@ -40,21 +52,27 @@ class Question:
         return int.from_bytes(digest[:8], "big") % HELD_OUT_ONE_IN == 0
 
 
-def draw(family: str, language: str, generator: random.Random) -> Question:
-    """One random question of a family; it may or may not be held out.
+def draw(family: str, language: str, generator: random.Random, book: Book = phrasings.QUESTIONS) -> Question:
+    """One random question of a family, in a phrasing of the book; it may or may not be held out.
 
     Example:
         >>> draw("colour", "en", random.Random(1)).answer
         'red'
     """
-    return FAMILIES[family](language, generator)
+    return FAMILIES[family](language, generator, book)
 
 
-def pretraining_questions(generator: random.Random) -> Iterator[Question]:
-    """Questions for pretraining, without end, none of them held out."""
-    families, weights = list(FAMILIES), [WEIGHTS.get(name, 1.0) for name in FAMILIES]
+def pretraining_questions(generator: random.Random, review: int = 0) -> Iterator[Question]:
+    """Questions for pretraining, without end, none of them held out.
+
+    Args:
+        review: 1 for more of the families that are learned last, 2 for more of their phrasings, too.
+    """
+    shares = REVIEW_WEIGHTS if review else WEIGHTS
+    book = phrasings.MORE_QUESTIONS if review > 1 else phrasings.QUESTIONS
+    families, weights = list(FAMILIES), [shares.get(name, 1.0) for name in FAMILIES]
     while True:
-        question = draw(generator.choices(families, weights)[0], generator.choice(LANGUAGES), generator)
+        question = draw(generator.choices(families, weights)[0], generator.choice(LANGUAGES), generator, book)
         if not question.held_out:
             yield question
 
@@ -86,8 +104,9 @@ def _description(language: str, generator: random.Random) -> str:
     return f"{name}{_join(chosen, language)}。"
 
 
-def _ask(family: str, language: str, generator: random.Random, subject: tuple, answer: str, key: str = "") -> Question:
-    templates = phrasings.QUESTIONS[family][language]
+def _ask(book: Book, family: str, language: str, generator: random.Random, subject: tuple, answer: str,
+         key: str = "") -> Question:
+    templates = book[family][language]
     number = generator.randrange(len(templates))
     key = key or f"{language}|{'|'.join(subject)}|{number}"
     return Question(family, language, key, templates[number].format(*subject), answer)
@@ -98,27 +117,29 @@ def _sum_fact(language: str, generator: random.Random) -> tuple[tuple, str, str]
     return (str(first), str(second)), str(first + second), f"{first}+{second}"
 
 
-def _sum(language: str, generator: random.Random) -> Question:
+def _sum(language: str, generator: random.Random, book: Book) -> Question:
     subject, answer, key = _sum_fact(language, generator)
-    return _ask("sum", language, generator, subject, answer, key)
+    return _ask(book, "sum", language, generator, subject, answer, key)
 
 
-def _difference(language: str, generator: random.Random) -> Question:
+def _difference(language: str, generator: random.Random, book: Book) -> Question:
     first = generator.randint(0, LARGEST_NUMBER)
     second = generator.randint(0, first)
-    return _ask("difference", language, generator, (str(first), str(second)), str(first - second), f"{first}-{second}")
+    subject = (str(first), str(second))
+    return _ask(book, "difference", language, generator, subject, str(first - second), f"{first}-{second}")
 
 
-def _story(language: str, generator: random.Random) -> Question:
+def _story(language: str, generator: random.Random, book: Book) -> Question:
     (first, second), answer, key = _sum_fact(language, generator)
     subject = (generator.choice(NAMES[language]), first, second, generator.choice(THINGS[language]))
-    question = _ask("story", language, generator, subject, answer)
+    question = _ask(book, "story", language, generator, subject, answer)
     return Question("sum", language, key, question.question, question.answer)
 
 
-def _larger(language: str, generator: random.Random) -> Question:
+def _larger(language: str, generator: random.Random, book: Book) -> Question:
     first, second = generator.sample(range(100), 2)
-    return _ask("larger", language, generator, (str(first), str(second)), str(max(first, second)), f"{first},{second}")
+    subject = (str(first), str(second))
+    return _ask(book, "larger", language, generator, subject, str(max(first, second)), f"{first},{second}")
 
 
 def _opposite_fact(language: str, generator: random.Random) -> tuple[tuple, str, None]:
@@ -127,9 +148,9 @@ def _opposite_fact(language: str, generator: random.Random) -> tuple[tuple, str,
     return (pair[0],), pair[1], None
 
 
-def _opposite(language: str, generator: random.Random) -> Question:
+def _opposite(language: str, generator: random.Random, book: Book) -> Question:
     subject, answer, _ = _opposite_fact(language, generator)
-    return _ask("opposite", language, generator, subject, answer)
+    return _ask(book, "opposite", language, generator, subject, answer)
 
 
 def _category_fact(language: str, generator: random.Random) -> tuple[tuple, str, None]:
@@ -137,17 +158,17 @@ def _category_fact(language: str, generator: random.Random) -> tuple[tuple, str,
     return (generator.choice(members.split()),), name, None
 
 
-def _category(language: str, generator: random.Random) -> Question:
+def _category(language: str, generator: random.Random, book: Book) -> Question:
     subject, answer, _ = _category_fact(language, generator)
-    return _ask("category", language, generator, subject, answer)
+    return _ask(book, "category", language, generator, subject, answer)
 
 
-def _membership(language: str, generator: random.Random) -> Question:
+def _membership(language: str, generator: random.Random, book: Book) -> Question:
     name, members = generator.choice(CATEGORIES[language])
     member = generator.choice(members.split())
     asked = name if generator.random() < 0.5 else generator.choice(CATEGORIES[language])[0]
     yes, no = ("yes", "no") if language == "en" else ("是", "不是")
-    return _ask("membership", language, generator, (member, asked), yes if asked == name else no)
+    return _ask(book, "membership", language, generator, (member, asked), yes if asked == name else no)
 
 
 def _colour_fact(language: str, generator: random.Random) -> tuple[tuple, str, None]:
@@ -155,9 +176,9 @@ def _colour_fact(language: str, generator: random.Random) -> tuple[tuple, str, N
     return (thing,), colour, None
 
 
-def _colour(language: str, generator: random.Random) -> Question:
+def _colour(language: str, generator: random.Random, book: Book) -> Question:
     subject, answer, _ = _colour_fact(language, generator)
-    return _ask("colour", language, generator, subject, answer)
+    return _ask(book, "colour", language, generator, subject, answer)
 
 
 def _country_fact(language: str, generator: random.Random) -> tuple[tuple, str, None]:
@@ -165,9 +186,9 @@ def _country_fact(language: str, generator: random.Random) -> tuple[tuple, str, 
     return (country, *generator.choice(towns)), "", None
 
 
-def _country(language: str, generator: random.Random) -> Question:
+def _country(language: str, generator: random.Random, book: Book) -> Question:
     subject, _, _ = _country_fact(language, generator)
-    templates = phrasings.COUNTRY_QUESTIONS[language]
+    templates = book["country"][language]
     number = generator.randrange(len(templates))
     template, answer_at = templates[number]
     return Question("country", language, f"{language}|{subject[1]}|{number}", template.format(*subject),
@@ -175,25 +196,25 @@ def _country(language: str, generator: random.Random) -> Question:
 
 
 def _neighbour(family: str, names: dict[str, list[str]], largest_step: int) -> Callable:
-    def question(language: str, generator: random.Random) -> Question:
+    def question(language: str, generator: random.Random, book: Book) -> Question:
         series = names[language]
         start, step = generator.randrange(len(series)), generator.randint(1, largest_step)
         sign = generator.choice([1, -1])
         answer = series[(start + sign * step) % len(series)]
-        asked = _ask(f"{family}_{'after' if sign > 0 else 'before'}", language, generator,
+        asked = _ask(book, f"{family}_{'after' if sign > 0 else 'before'}", language, generator,
                      (series[start], NUMBERS[language][step - 1], "" if step == 1 else "s"), answer)
         return Question(family, language, asked.key + f"|{sign}", asked.question, answer)
 
     return question
 
 
-def _count(language: str, generator: random.Random) -> Question:
+def _count(language: str, generator: random.Random, book: Book) -> Question:
     first = generator.randint(0, 40)
     last = first + generator.randint(2, 8)
     backward = generator.random() < 0.3
     numbers = range(last, first - 1, -1) if backward else range(first, last + 1)
     subject = (str(numbers[0]), str(numbers[-1]))
-    return _ask("count", language, generator, subject, " ".join(map(str, numbers)), f"{subject[0]}..{subject[1]}")
+    return _ask(book, "count", language, generator, subject, " ".join(map(str, numbers)), f"{subject[0]}..{subject[1]}")
 
 
 def _plain_list(language: str, generator: random.Random, least: int, most: int) -> list[str]:
@@ -202,15 +223,15 @@ def _plain_list(language: str, generator: random.Random, least: int, most: int) 
 
 
 def _list_family(family: str, least: int, most: int, answer: Callable[[list[str]], str]) -> Callable:
-    def question(language: str, generator: random.Random) -> Question:
+    def question(language: str, generator: random.Random, book: Book) -> Question:
         words = _plain_list(language, generator, least, most)
         shown = " ".join(words)
-        return _ask(family, language, generator, (shown,), answer(words), f"{language}|{shown}")
+        return _ask(book, family, language, generator, (shown,), answer(words), f"{language}|{shown}")
 
     return question
 
 
-def _riddle(language: str, generator: random.Random) -> Question:
+def _riddle(language: str, generator: random.Random, book: Book) -> Question:
     while True:
         name, traits = generator.choice(RIDDLES[language])
         chosen = generator.sample(_traits(traits), generator.randint(2, 4))
@@ -218,7 +239,7 @@ def _riddle(language: str, generator: random.Random) -> Question:
             break
     key = f"{language}|{'|'.join(sorted(chosen))}"
     shown = _join(chosen, language)
-    return _ask("riddle", language, generator, (shown,), name, key)
+    return _ask(book, "riddle", language, generator, (shown,), name, key)
 
 
 def _traits(block: str) -> list[str]:
@@ -248,7 +269,7 @@ def riddle_keys(language: str) -> int:
 _CHARACTERS = sorted(set(PLAIN_CHARACTERS))
 _FACTS = {"sum": _sum_fact, "opposite": _opposite_fact, "category": _category_fact, "colour": _colour_fact,
           "country": _country_fact}
-FAMILIES: dict[str, Callable[[str, random.Random], Question]] = {
+FAMILIES: dict[str, Callable[[str, random.Random, Book], Question]] = {
     "sum": _sum, "difference": _difference, "story": _story, "larger": _larger, "opposite": _opposite,
     "category": _category, "membership": _membership, "colour": _colour, "country": _country,
     "day": _neighbour("day", DAYS, 3), "month": _neighbour("month", MONTHS, 2), "count": _count,
@@ -261,3 +282,6 @@ FAMILIES: dict[str, Callable[[str, random.Random], Question]] = {
 }
 WEIGHTS = {"sum": 3.0, "difference": 3.0, "story": 2.0, "riddle": 3.0, "copy": 2.0, "reverse": 1.5, "country": 1.5,
            "opposite": 1.5, "day": 2.0, "month": 2.0, "count": 1.5}
+REVIEW_WEIGHTS = {"country": 4.0, "day": 4.0, "month": 4.0, "riddle": 4.0, "membership": 3.0, "opposite": 3.0,
+                  "sum": 2.0, "difference": 2.0, "larger": 2.0, "category": 1.5, "first": 0.5, "last": 0.5,
+                  "how_many": 0.5}

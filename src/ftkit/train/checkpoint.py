@@ -133,8 +133,8 @@ def check_fits(snapshot: Snapshot, identity: dict) -> None:
     for key, words in (("frozen", "of this model"), ("examples", "made on these examples"),
                        ("held_out", "made with these held-out examples")):
         if old[key] != identity[key]:
-            of_model = "a checkpoint of another model: its frozen weights differ"
-            raise refusal(name, words, of_model if key == "frozen" else "one made on other data", other)
+            raise refusal(name, words, "one of another model: the frozen weights differ" if key == "frozen"
+                          else "one made on other data", other)
     was, now = old["threads"], identity["threads"]
     if None not in (was, now) and was != now:
         raise refusal("torch threads", f"{was}, as when this run began", now, "Another number changes the last bits. "
@@ -146,11 +146,11 @@ def _check_trainable(name: str, old: dict, new: dict) -> None:
     lacking = sorted(old.keys() ^ new.keys())
     if lacking:
         where = "the checkpoint" if lacking[0] in old else "the model"
-        raise refusal(name, "of this model", f"a checkpoint of another model: only {where} trains {lacking[0]}", remedy)
+        raise refusal(name, "of this model", "one of another model", f"Only {where} trains {lacking[0]}. {remedy}")
     for parameter, shape in old.items():
         if list(shape) != list(new[parameter]):
-            raise refusal(name, "of this model", f"a checkpoint of another model: {parameter} is {shape} there, "
-                          f"{new[parameter]} here", remedy)
+            raise refusal(name, "of this model", "one of another model",
+                          f"{parameter} is {shape} there and {new[parameter]} here. {remedy}")
 
 
 class _NewerFormat(Refusal):

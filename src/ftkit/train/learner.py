@@ -3,12 +3,16 @@
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import nn
 
+from ftkit import cpu
+from ftkit.batches import Batch
 from ftkit.device import restore_rng_, rng_state, seed_everything
 from ftkit.errors import refusal
 from ftkit.losses import label_loss
@@ -33,8 +37,12 @@ class Learner:
         if not self.parameters:
             raise refusal("model", "one with trainable weights", "all frozen", "Prepare it with methods.prepare.")
         self.device = next(iter(self.parameters.values())).device
+        cpu.reuse_freed_memory_()
         _check_possible(self.parameters, self.device, model, config)
-        self._accelerator = _accelerator(config.precision, self.device)
+        self._accelerator, self._workers = _accelerator(config.precision, self.device), cpu.Workers()
+        rounded = config.matrix_products == "bfloat16" or (
+            config.matrix_products == "auto" and cpu.has_bfloat16_products())
+        self._products = torch.bfloat16 if rounded and self.device.type == "cpu" else torch.float32
         decayed = [one for one in self.parameters.values() if one.dim() > 1]
         others = [one for one in self.parameters.values() if one.dim() <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -47,18 +55,17 @@ class Learner:
         The gradients are those of one batch with all the rows: each micro-batch's sum of losses is divided by the label
         tokens of the whole step.
         """
-        self.model.train()
+        if not self.model.training:  # whoever watched may have put it into evaluation
+            self.model.train()
+        self._optimizer.zero_grad(set_to_none=True)  # an interrupted step may have left gradients behind
         for group in self._adam.param_groups:
             group["lr"] = learning_rate
         label_tokens = sum(order.labels_in(rows) for rows in micro_batches)
         loss, real_tokens = 0.0, 0
         for rows in micro_batches:
-            batch = order.batch(rows).to(self.device)
-            with self._autocast():
-                total, _ = label_loss(self.model, batch)
-            part = total / label_tokens
-            self._accelerator.backward(part)
-            loss, real_tokens = loss + part.detach(), real_tokens + batch.real_tokens
+            with cpu.matrix_products(self._products), cpu.attention_for(self.model, len(rows), order.width_of(rows)):
+                part, tokens = self._accumulated(order, rows, label_tokens)
+            loss, real_tokens = loss + part, real_tokens + tokens
         most = self._config.max_grad_norm or math.inf
         norm = self._accelerator.clip_grad_norm_(list(self.parameters.values()), most)
         loss, norm = float(loss), float(norm)
@@ -67,6 +74,32 @@ class Learner:
         self._optimizer.zero_grad(set_to_none=True)
         return {"loss": loss, "grad_norm": norm, "real_tokens": real_tokens}
 
+    def _accumulated(self, order: Order, rows: list[int], label_tokens: int) -> tuple[torch.Tensor, int]:
+        """A micro-batch's share of the loss, and its tokens; its gradients are added to those that are there."""
+        parts = self._parts(rows, order.tokens_in(rows))
+        if len(parts) == 1:
+            batch = order.batch(rows).to(self.device)
+            with self._autocast():
+                part = label_loss(self.model, batch)[0] / label_tokens
+            self._accelerator.backward(part)
+            return part.detach(), batch.real_tokens
+        batches = [order.batch(part) for part in parts]
+        results = self._workers.map(lambda batch: self._gradients(batch, label_tokens), batches)
+        for one, *gradients in zip(self.parameters.values(), *(gradients for _, gradients in results), strict=True):
+            for gradient in gradients:  # in the order of the parts, whichever thread was first
+                one.grad = gradient if one.grad is None else one.grad.add_(gradient)
+        return sum(part for part, _ in results), sum(batch.real_tokens for batch in batches)
+
+    def _parts(self, rows: list[int], tokens: int) -> list[list[int]]:
+        plain = self._config.precision == "no" and not self._config.activation_checkpointing
+        count = min(cpu.shards_for(self.model, tokens), len(rows)) if plain else 1
+        cuts = [len(rows) * cut // count for cut in range(count + 1)]
+        return [rows[start:stop] for start, stop in pairwise(cuts)]
+
+    def _gradients(self, batch: Batch, label_tokens: int) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        part = label_loss(self.model, batch)[0] / label_tokens
+        return part.detach(), torch.autograd.grad(part, list(self.parameters.values()), materialize_grads=True)
+
     @torch.no_grad()
     def loss_on(self, held_out: Order) -> float:
         """The mean loss over all label tokens of other examples, without dropout."""
@@ -74,7 +107,7 @@ class Learner:
         total, label_tokens = 0.0, 0
         for step in held_out.steps():
             for rows in step.rows:
-                with self._autocast():
+                with self._autocast(), cpu.attention_for(self.model, len(rows), held_out.width_of(rows)):
                     part, count = label_loss(self.model, held_out.batch(rows).to(self.device))
                 total, label_tokens = total + float(part), label_tokens + count
         return total / label_tokens
@@ -138,16 +171,26 @@ class Randomness:
 
 
 @contextmanager
-def recomputed_activations(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """While open, a model that is asked to computes its activations again in the backward pass."""
-    if not wanted or getattr(model, "is_gradient_checkpointing", False):
-        yield
-        return
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+def ready_to_learn(model: nn.Module, recompute: bool) -> Iterator[None]:
+    """While open, a model is in training mode and, if asked to, computes its activations again in the backward pass.
+
+    Afterwards both are as they were.
+
+    Args:
+        recompute: save memory that way.
+    """
+    was_training, is_ending = model.training, sys.is_finalizing
+    model.train()
+    switch = recompute and not model.is_activation_checkpointing
+    if switch:
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     try:
         yield
     finally:
-        model.gradient_checkpointing_disable()
+        if not is_ending():  # a program that ends with an iterator half-way has taken torch apart already
+            model.train(was_training)
+            if switch:
+                model.activation_checkpointing_disable()
 
 
 def hash_of(tensors: dict[str, torch.Tensor]) -> str:
@@ -197,6 +240,6 @@ def _check_possible(parameters: dict, device: torch.device, model: nn.Module, co
                       "Load the model with dtype='float32'.")
     if config.precision == "fp16" and device.type == "cpu":
         raise refusal("precision", "'no' or 'bf16' on a CPU", config.precision, "fp16 needs a GPU.")
-    if config.activation_checkpointing and not hasattr(model, "gradient_checkpointing_enable"):
+    if config.activation_checkpointing and not hasattr(model, "activation_checkpointing_enable"):
         raise refusal("activation_checkpointing", f"False for a {type(model).__name__}", True,
                       "Only models of transformers can do it.")

@@ -17,7 +17,7 @@ from ftkit.errors import Refusal, refusal
 from ftkit.runs import Run, scrub
 from ftkit.train import checkpoint
 from ftkit.train.config import TrainConfig
-from ftkit.train.learner import Learner, Randomness, frozen_of, hash_of, recomputed_activations
+from ftkit.train.learner import Learner, Randomness, frozen_of, hash_of, ready_to_learn
 from ftkit.train.order import Order, Step, held_out_order
 from ftkit.train.schedule import rate, warmup_steps
 
@@ -89,20 +89,16 @@ class _Training:
         self.warmup = warmup_steps(order.total_steps, config.warmup_steps, config.warmup_ratio)
 
     def records(self) -> Iterator[dict]:
-        was_training = self.learner.model.training
         if self.run is not None:
             self.identity = self._identity()
             yield from self._resumed()
         if self.progress.finished:
             return
-        try:
-            with recomputed_activations(self.learner.model, self.config.activation_checkpointing):
-                for step in self.order.steps(done=self.progress.step):
-                    yield self._one(step)
-                    if self.progress.finished:
-                        return
-        finally:
-            self.learner.model.train(was_training)
+        with ready_to_learn(self.learner.model, self.config.activation_checkpointing):
+            for step in self.order.steps(done=self.progress.step):
+                yield self._one(step)
+                if self.progress.finished:
+                    return
 
     def _one(self, step: Step) -> dict:
         """One step, all that is due after it, and its record."""

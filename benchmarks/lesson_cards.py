@@ -1,0 +1,90 @@
+"""Makes the run cards that ship with a lesson: the lesson's own notebook, once for each seed and setting.
+
+    python benchmarks/lesson_cards.py 00_start_here [--seeds 5] [--build build/cards]
+
+Each notebook is run up to its first cell tagged `experiment`, in a folder of its own. A run that is done and unchanged is
+not repeated, so the command can be stopped and started again. Prints one line a run, writes
+src/ftkit/course/assets/cards/<lesson>/<experiment>.json, and puts the figures into the page of the lesson.
+"""
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from ftkit.cards import CARD, Card, read_card  # noqa: E402
+from ftkit.course import recorded  # noqa: E402
+from ftkit.course.page import refresh  # noqa: E402
+from ftkit.errors import refusal  # noqa: E402
+from ftkit.notebooks.run import run_notebook  # noqa: E402
+
+SEEDS = 5
+# lesson -> experiment (the name of its run cards) -> parameter -> values; every combination is run with every seed
+EXPERIMENTS = {
+    "00_start_here": {"first_finetune": {}},
+}
+
+
+def settings_of(grid: dict[str, list]) -> list[dict]:
+    """Every combination of the values of a grid; one empty setting, the defaults, for an empty grid.
+
+    Example:
+        >>> settings_of({"rank": [2, 4]})
+        [{'rank': 2}, {'rank': 4}]
+    """
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def measured_part(stem: str, folder: Path) -> Path:
+    """A copy of the lesson's notebook without its first cell tagged `experiment` and all that follow it."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
+    tagged = [place for place, cell in enumerate(notebook.cells) if "experiment" in cell.metadata.get("tags", [])]
+    if not tagged:
+        raise refusal(f"{stem}.ipynb", "a notebook with a cell tagged 'experiment'", "none")
+    notebook.cells = notebook.cells[:tagged[0]]
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, folder / f"{stem}.ipynb")
+    return folder / f"{stem}.ipynb"
+
+
+def measure(notebook: Path, experiment: str, setting: dict, seed: int, folder: Path) -> Card:
+    """The card of one run of the notebook."""
+    result = run_notebook(notebook, folder / notebook.name, {**setting, "seed": seed, "out_dir": "."}, cwd=folder)
+    if result.status != "ok":
+        raise refusal(f"{notebook.stem} with seed {seed}", "run through", f"{result.cell}: {result.error}")
+    found = [card for path in sorted(folder.rglob(CARD)) if (card := read_card(path)).name == experiment]
+    if len(found) != 1:
+        raise refusal(f"{notebook.stem} with seed {seed}", f"one finished card named {experiment}", len(found))
+    kept = "done before" if result.skipped else f"{result.seconds:.0f} s"
+    print(f"{experiment} {setting or ''} seed {seed}: {kept}  "
+          + "  ".join(f"{name} {value:.4g}" for name, value in found[0].metrics.items() if isinstance(value, float)),
+          flush=True)
+    return found[0]
+
+
+def main() -> None:
+    """Runs what is missing and writes the cards of one lesson."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("lesson", choices=sorted(EXPERIMENTS))
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--build", default=str(ROOT / "build" / "cards"))
+    options = parser.parse_args()
+    build = Path(options.build) / options.lesson
+    notebook = measured_part(options.lesson, build)
+    for experiment, grid in EXPERIMENTS[options.lesson].items():
+        cards = []
+        for place, setting in enumerate(settings_of(grid)):
+            for seed in range(options.seeds):
+                cards.append(measure(notebook, experiment, setting, seed, build / f"{experiment}-{place}-{seed}"))
+        print(recorded.ship(options.lesson, experiment, cards).relative_to(ROOT))
+    if refresh(ROOT / "lessons" / f"{options.lesson}.md"):
+        print(f"lessons/{options.lesson}.md: figures renewed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""What an answer to an exercise of lesson 00 is judged by. Knows nothing about the notebook around it."""
+
+import math
+
+import torch
+
+from ftkit.course.exercise import Case, Check, Hint
+
+IGNORED = -100
+_CHANCES = [0.1, 0.4, 0.05, 0.3, 0.15]
+_LOGITS = [math.log(chance) + 2 for chance in _CHANCES]  # softmax gives the chances back, whatever is added
+
+
+def _runners_up() -> list[Case]:
+    def got(answer):
+        pairs = [tuple(pair) for pair in answer(torch.tensor(_LOGITS), 3)]
+        return [(int(token), round(float(chance), 4)) for token, chance in pairs]
+
+    right = [(1, 0.4), (3, 0.3), (4, 0.15)]
+    raw = [(token, round(_LOGITS[token], 4)) for token, _ in right]
+    among = [(token, round(chance / 0.85, 4)) for token, chance in right]
+    return [
+        Case("the three likeliest of five", got, right, [
+            Hint(raw, "These are logits, not chances: apply softmax over the vocabulary first."),
+            Hint(among, "These chances add up to 1 among the three: apply softmax before you take the top k, so that "
+                 "the rest of the vocabulary keeps its share."),
+            Hint([(2, 0.05), (0, 0.1), (4, 0.15)], "These are the least likely ones: sort with the largest first."),
+            Hint(right[::-1], "The right ones, upside down: the likeliest comes first."),
+            Hint([(0, 0.1), (1, 0.4), (2, 0.05)], "These are the first k of the vocabulary: sort by chance first."),
+            Hint([(0, 1.0), (0, 3.0), (0, 4.0)],
+                 "A pair is (token id, chance), in this order."),
+            Hint(TypeError, "Return a list of pairs (token id, chance): zip the ids with the chances."),
+            Hint(lambda found: len(found) == 1, "That is the greedy choice alone: k of them are asked for."),
+        ], tolerance=1e-3),
+        Case("k = 1 is the greedy choice", lambda answer: int(answer(torch.tensor(_LOGITS), 1)[0][0]), 1),
+        Case("all of them add up to 1", lambda answer: sum(float(chance) for _, chance in
+                                                           answer(torch.tensor(_LOGITS), 5)), 1.0, tolerance=1e-4),
+    ]
+
+
+# Two questions and two answers; headers stand for what the template writes before a turn. Ids are made up, 9 ends a turn.
+_END = 9
+_TURNS = [("user", [1, 2], [11, 12, 13]), ("assistant", [1, 3], [21, 22]),
+          ("user", [1, 2], [14]), ("assistant", [1, 3], [23, 24, 25])]
+
+
+def _labels() -> list[Case]:
+    def spread(content: bool, end: bool, header: bool = False, roles=("assistant",), last_alone: bool = False):
+        labels = []
+        for place, (role, head, said) in enumerate(_TURNS):
+            trained = role in roles and (not last_alone or place == len(_TURNS) - 1)
+            labels += [token if trained and header else IGNORED for token in head]
+            labels += [token if trained and content else IGNORED for token in said]
+            labels += [_END if trained and end else IGNORED]
+        return labels
+
+    def labels_of(answer):
+        return list(answer([(role, list(head), list(said)) for role, head, said in _TURNS], _END)[1])
+
+    right = spread(content=True, end=True)
+    everything = spread(True, True, header=True, roles=("user", "assistant"))
+    last_end = spread(True, False)[:-1] + [_END]
+    return [
+        Case("token ids of the whole", lambda answer: list(answer(_TURNS, _END)[0]), everything, [
+            Hint([token for _, head, said in _TURNS for token in [*head, *said]],
+                 "The end-of-turn token is missing in the ids: every turn is header, content, end_of_turn."),
+            Hint([*[token for _, head, said in _TURNS for token in [*head, *said]], _END],
+                 "Each turn ends with the end-of-turn token, not the conversation alone."),
+            Hint(lambda got: IGNORED in got, "-100 belongs in the labels; the model has to read every token."),
+            Hint(TypeError, "Return two lists: the ids, then the labels."),
+        ]),
+        Case("labels of the whole", labels_of, right, [
+            Hint(spread(True, False), "The end-of-turn token carries no loss here: a model trained on this never "
+                 "learns to stop."),
+            Hint(last_end, "Only the last answer learns to stop: each assistant turn ends with a label for "
+                 "end_of_turn."),
+            Hint(spread(True, True, last_alone=True), "Only the last answer is trained: every assistant turn carries "
+                 "loss."),
+            Hint(spread(True, True, header=True), "The header carries loss too: the template writes it, the model "
+                 "never has to."),
+            Hint(everything, "Everything carries loss: the user's turns are given, not learned."),
+            Hint(spread(True, True, roles=("user",)), "The wrong side of the conversation: the assistant's turns are "
+                 "what is learned."),
+            Hint([label if label != IGNORED or token != _END else _END
+                  for label, token in zip(right, everything, strict=True)],
+                 "The end of the user's turns carries loss as well: the model never writes it."),
+            Hint([*right[1:], IGNORED], "Shifted by one: labels[i] is the label of token i itself, the shift is made "
+                 "where the loss is computed."),
+            Hint(lambda got: len(got) != len(right), "There must be as many labels as ids: use -100 where there is no "
+                 "loss."),
+            Hint(lambda got: 0 in got and IGNORED not in got, "0 is a token; a place without loss is marked -100."),
+        ]),
+        Case("a single turn", lambda answer: list(answer([("assistant", [1, 3], [21])], _END)[1]),
+             [IGNORED, IGNORED, 21, _END]),
+    ]
+
+
+# The same ten questions before and after: six gained, one lost, three unchanged.
+_BEFORE = [0, 0, 0, 0, 0, 0, 1, 1, 1, 0]
+_AFTER = [1, 1, 1, 1, 1, 1, 0, 1, 1, 0]
+
+
+def _gain() -> list[Case]:
+    n = len(_BEFORE)
+    changes = [now - was for was, now in zip(_BEFORE, _AFTER, strict=True)]
+    mean = sum(changes) / n
+    square = sum((change - mean) ** 2 for change in changes)
+    error = math.sqrt(square / (n - 1) / n)
+    unpaired = math.sqrt(sum(_variance(side) / n for side in (_BEFORE, _AFTER)))
+
+    def around(half: float, middle: float = mean) -> list[float]:
+        return [middle, middle - half, middle + half]
+
+    return [
+        Case("ten questions, 6 gained, 1 lost", lambda answer: list(answer(_BEFORE, _AFTER)), around(1.96 * error), [
+            Hint(around(1.96 * error, -mean), "The sign is turned round: a gain is after minus before."),
+            Hint(around(1.96 * unpaired), "That treats the two lists as different questions: take the difference of "
+                 "each question first, then its spread."),
+            Hint(around(1.96 * math.sqrt(square / n / n)), "The spread of a sample divides by n − 1."),
+            Hint(around(1.96 * error * math.sqrt(n)), "That is how far single questions scatter: the mean of n scatters "
+                 "√n times less."),
+            Hint(around(error), "One standard error holds 68 %: 95 % takes 1.96 of them."),
+            Hint(around(1.96 * error / math.sqrt(n)), "Divided by √n twice: once for the mean is enough."),
+            Hint([100 * value for value in around(1.96 * error)], "These are percentage points: give shares of 1."),
+            Hint([mean * n, 6, 1], "Counts of questions: give the mean change and its interval."),
+            Hint(TypeError, "The lists hold numbers, not a tensor: turn them into one, or work through them in pairs."),
+        ], tolerance=1e-5),
+        Case("nothing changed", lambda answer: list(answer([1, 0, 1, 0], [1, 0, 1, 0])), [0.0, 0.0, 0.0],
+             tolerance=1e-9),
+        Case("a loss has a negative sign", lambda answer: answer([1, 1, 1, 0], [0, 0, 1, 0])[0], -0.5, tolerance=1e-9),
+    ]
+
+
+def _variance(side: list[int]) -> float:
+    mean = sum(side) / len(side)
+    return sum((value - mean) ** 2 for value in side) / (len(side) - 1)
+
+
+CHECKS = {
+    "00.1": Check("runners_up", "What else could it have said?", 1, 4, _runners_up),
+    "00.2": Check("conversation_labels", "Which tokens of a longer conversation carry loss", 2, 8, _labels),
+    "00.3": Check("gain", "Is the gain more than chance?", 3, 10, _gain),
+}

@@ -1,0 +1,112 @@
+"""What makes a small model fast on a CPU: attention by plain products, matrix products in bfloat16, one thread a shard.
+
+Knows nothing about losses or optimizers. `benchmarks/train_speed.py` measures what each of them is worth.
+"""
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+LARGEST_SCORES_BYTES = 2**26  # of one layer's attention scores; beyond, torch's flash kernel saves more than it costs
+SMALL_MODEL = 100_000_000  # parameters; a larger one keeps all threads busy with one product
+LEAST_SHARD_TOKENS = 256  # below that a thread of its own costs more than it brings
+
+
+def has_bfloat16_products() -> bool:
+    """Whether this processor multiplies matrices in bfloat16 by hardware (AMX), several times as fast as in float32."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+@contextmanager
+def matrix_products(dtype: torch.dtype) -> Iterator[None]:
+    """While open, products of float32 matrices on the CPU round their inputs to `dtype` and add up in float32.
+
+    Weights, activations and sums stay float32: the mixed precision of a GPU's tensor cores. The setting is the whole
+    process's, and is put back.
+
+    Args:
+        dtype: torch.bfloat16, or torch.float32 for no rounding.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if dtype == torch.bfloat16 else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def attention_for(model: nn.Module, rows: int, width: int) -> Iterator[None]:
+    """While open, attention over short rows takes plain matrix products.
+
+    torch's flash kernel for CPUs takes many times as long at 64 tokens; over long rows it saves memory and is kept.
+
+    Args:
+        rows: of the batch.
+        width: tokens of a row.
+    """
+    heads = getattr(getattr(model, "config", None), "num_attention_heads", None)
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if heads and on_cpu and 4 * rows * heads * width * width <= LARGEST_SCORES_BYTES:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    else:
+        yield
+
+
+def shards_for(model: nn.Module, tokens: int) -> int:
+    """Into how many parts a batch is best cut, each for a thread of its own; 1 leaves it whole.
+
+    The answer depends on the model, the tokens and torch's thread count alone, so that a run repeats bit for bit.
+    Dropout draws from one generator in the order of the calls, so a model with dropout is never cut.
+    """
+    if next(model.parameters()).device.type != "cpu" or _has_dropout(model):
+        return 1
+    if sum(one.numel() for one in model.parameters()) > SMALL_MODEL:
+        return 1
+    return max(1, min(torch.get_num_threads(), tokens // LEAST_SHARD_TOKENS))
+
+
+class Workers:
+    """Threads that each compute one part of a batch, on one torch thread each; made when first needed."""
+
+    def __init__(self):
+        self._pool: ThreadPoolExecutor | None = None
+
+    def map(self, function: Callable, parts: Sequence) -> list:
+        """The results for all parts, in their order; one part is computed by the caller itself."""
+        if len(parts) == 1:
+            return [function(parts[0])]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)  # a part of it is the whole process's
+        try:
+            return list(self._pool.map(function, parts))
+        finally:
+            torch.set_num_threads(before)
+
+
+def reuse_freed_memory_() -> bool:
+    """Whether this process now keeps the memory it frees for its next tensors, instead of giving it back each time.
+
+    glibc returns large blocks to the system at once; asking for them again costs a page fault for every 4 KiB, about a
+    sixth of a training step of the embedded base. Peak memory stays the same. Does nothing without glibc.
+    """
+    m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
+    try:
+        library = ctypes.CDLL("libc.so.6")
+        return bool(library.mallopt(m_mmap_threshold, 2**30) and library.mallopt(m_trim_threshold, 2**31 - 1))
+    except (OSError, AttributeError):
+        return False
+
+
+def _has_dropout(model: nn.Module) -> bool:
+    shares = (getattr(module, name, 0) for module in model.modules() for name in ("p", "dropout", "attention_dropout"))
+    return any(isinstance(share, float) and share > 0 for share in shares)

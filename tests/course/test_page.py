@@ -1,0 +1,55 @@
+"""Figures on a page come from the cards."""
+
+import pytest
+
+from ftkit.cards import Card
+from ftkit.course import page, recorded
+from ftkit.errors import Refusal
+
+PAGE = """Text before.
+
+<!-- cards first
+score: clinic after, share right
+-->
+{table}<!-- end of cards -->
+
+Text after.
+"""
+TABLE = """| measured | mean | lowest | highest | seeds |
+|---|---|---|---|---|
+| clinic after, share right | 0.85 | 0.8 | 0.9 | 3 |
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    cards = [Card("first", {}, seed, "2026-01-01", status="done", metrics={"score": score})
+             for seed, score in enumerate([0.8, 0.85, 0.9])]
+    recorded.ship("98_shapes", "first", cards, tmp_path / "cards")
+    return tmp_path / "cards"
+
+
+@pytest.mark.parametrize("table", ["", "| old |\n", TABLE])
+def test_the_table_is_the_cards_whatever_stood_there(folder, table):
+    path = folder.parent / "98_shapes.md"
+    path.write_text(PAGE.format(table=table))
+    assert page.refresh(path, folder, check=True) == (table != TABLE)
+    assert path.read_text() == PAGE.format(table=table)
+    assert page.refresh(path, folder) == (table != TABLE)
+    assert path.read_text() == PAGE.format(table=TABLE) and not page.refresh(path, folder)
+
+
+@pytest.mark.parametrize(("line", "words"), [
+    ("score", "98_shapes.md: cards first must be lines of the form `metric: words`, got 'score'"),
+    ("scroe: x", "Did you mean score"),
+])
+def test_a_line_that_names_no_metric_is_refused(folder, line, words):
+    path = folder.parent / "98_shapes.md"
+    path.write_text(PAGE.format(table="").replace("score: clinic after, share right", line))
+    with pytest.raises(Refusal, match=words):
+        page.refresh(path, folder)
+
+
+def test_a_page_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(Refusal, match="page must be an existing file, got '98_shapes.md'"):
+        page.refresh(tmp_path / "98_shapes.md")
