@@ -9,6 +9,7 @@ src/ftkit/course/assets/cards/<lesson>/<experiment>.json, and puts the figures i
 
 import argparse
 import itertools
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ftkit.cards import CARD, Card, read_card  # noqa: E402
 from ftkit.course import recorded  # noqa: E402
 from ftkit.course.page import refresh  # noqa: E402
 from ftkit.errors import refusal  # noqa: E402
-from ftkit.notebooks.run import run_notebook  # noqa: E402
+from ftkit.notebooks.run import run_notebook, unchanged_result  # noqa: E402
 
 SEEDS = 5
 # lesson -> experiment (the name of its run cards) -> parameter -> values; every combination is run with every seed
@@ -53,8 +54,11 @@ def measured_part(stem: str, folder: Path) -> Path:
 
 
 def measure(notebook: Path, experiment: str, setting: dict, seed: int, folder: Path) -> Card:
-    """The card of one run of the notebook."""
-    result = run_notebook(notebook, folder / notebook.name, {**setting, "seed": seed, "out_dir": "."}, cwd=folder)
+    """The card of one run of the notebook; of an earlier one where nothing has changed since."""
+    parameters, executed = {**setting, "seed": seed, "out_dir": "."}, folder / notebook.name
+    if not unchanged_result(notebook, executed, parameters):
+        shutil.rmtree(folder, ignore_errors=True)  # what an older version of the kit recorded there would be taken up
+    result = run_notebook(notebook, executed, parameters, cwd=folder)
     if result.status != "ok":
         raise refusal(f"{notebook.stem} with seed {seed}", "run through", f"{result.cell}: {result.error}")
     found = [card for path in sorted(folder.rglob(CARD)) if (card := read_card(path)).name == experiment]
@@ -77,10 +81,8 @@ def main() -> None:
     build = Path(options.build) / options.lesson
     notebook = measured_part(options.lesson, build)
     for experiment, grid in EXPERIMENTS[options.lesson].items():
-        cards = []
-        for place, setting in enumerate(settings_of(grid)):
-            for seed in range(options.seeds):
-                cards.append(measure(notebook, experiment, setting, seed, build / f"{experiment}-{place}-{seed}"))
+        cards = [measure(notebook, experiment, setting, seed, build / f"{experiment}-{place}-{seed}")
+                 for place, setting in enumerate(settings_of(grid)) for seed in range(options.seeds)]
         print(recorded.ship(options.lesson, experiment, cards).relative_to(ROOT))
     if refresh(ROOT / "lessons" / f"{options.lesson}.md"):
         print(f"lessons/{options.lesson}.md: figures renewed")

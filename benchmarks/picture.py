@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 PAGE = ROOT / "build" / "course" / "00_start_here.html"
 PICTURE = ROOT / "lessons" / "figures" / "what_a_learner_sees.png"
+CELLS = ("after", "score-figure")  # of lesson 00: the same five questions before and after, and the scores
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 WIDTH_PX, SCALE = 860, 2
 ALONE = """
@@ -110,11 +111,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--page", type=Path, default=PAGE, help="an executed lesson as HTML")
     parser.add_argument("--out", type=Path, default=PICTURE, help="the PNG file")
-    parser.add_argument("--cell", action="append", help="cell id or tag; may be given several times (default: result)")
+    parser.add_argument("--cell", action="append",
+                        help=f"cell id or tag; may be given several times (default: {' and '.join(CELLS)})")
     parser.add_argument("--browser", help="path of a Chromium (default: the one that is found)")
     options = parser.parse_args(arguments)
     try:
-        cells = take(options.page, options.out, options.cell or ["result"], find_browser(options.browser))
+        cells = take(options.page, options.out, options.cell or list(CELLS), find_browser(options.browser))
     except Refusal as error:
         print(f"picture: {error}", file=sys.stderr)
         return 2

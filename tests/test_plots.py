@@ -96,8 +96,16 @@ def test_bars_stand_in_pairs_with_their_intervals_and_values(ax):
     assert [bar.get_hatch() for bar in ax.patches] == ["//", "//", None, None]
     whiskers = [np.ravel(lines.get_segments())[[1, 3]].tolist() for lines in ax.collections]
     assert np.allclose(whiskers, [[0.05, 0.2], [0.8, 0.95]])  # and none where no interval was given
-    assert {"clinic", "everyday", "0.1", "0.97", "0.9", "1234", "before", "after"} <= set(texts(ax))
+    assert {"clinic", "everyday", "0.10", "0.97", "0.90", "1234", "before", "after"} <= set(texts(ax))
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["before", "after"]
+
+
+@pytest.mark.parametrize(("value", "words"), [
+    (0, "0"), (0.0049, "0.0049"), (0.0852, "0.085"), (0.497, "0.50"), (-0.5, "-0.50"), (9.876, "9.88"), (12.34, "12.3"),
+    (812.3, "812"), (12345.6, "12346")])
+def test_a_value_is_written_with_as_many_figures_as_a_reader_can_use(value, words, ax):
+    plots.scores([("lora", value)], ax)
+    assert words in texts(ax)
 
 
 def test_an_estimate_of_one_item_has_no_whiskers(ax):

@@ -248,8 +248,10 @@ def _finish_(ax, title: str, x_label: str, y_label: str, legend: Mapping | None 
 def _say_(ax, what: str | float, place: tuple[float, float], offset_points: tuple[int, int]) -> None:
     """Write above a place, or to the right of it where the offset is to the right."""
     right = offset_points[0] > 0
-    words = what if isinstance(what, str) else f"{what:.0f}" if abs(what) >= 1000 else f"{what:.3g}"
-    ax.annotate(words, place, offset_points, textcoords="offset points", fontsize=9,
+    if not isinstance(what, str):
+        decimals = next((count for count, least in enumerate((100, 10, 0.1)) if abs(what) >= least), None)
+        what = f"{what:.2g}" if decimals is None else f"{what:.{decimals}f}"
+    ax.annotate(what, place, offset_points, textcoords="offset points", fontsize=9,
                 ha="left" if right else "center", va="center" if right else "bottom")
 
 

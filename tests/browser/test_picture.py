@@ -29,7 +29,7 @@ def executed(folder: Path, error: str | None = None) -> Path:
     """The page of a lesson with three cells that show something, and one of them tagged."""
     cells = [nbformat.v4.new_code_cell(f"show({name!r})", id=name, metadata={"tags": tags},
                                        outputs=[nbformat.v4.new_output("stream", text=f"{name}\n" * lines)])
-             for name, tags, lines in (("doctor", [], 40), ("before-after", ["result"], 3), ("score", [], 1))]
+             for name, tags, lines in (("doctor", [], 40), ("after", ["result"], 3), ("score", [], 1))]
     notebook = nbformat.v4.new_notebook(cells=[*cells, nbformat.v4.new_code_cell("", metadata={"tags": ["silent"]})])
     result = Result("00_start_here", "failed" if error else "ok", 1.0, 0.1, None, None, error)
     notebook.metadata["ftkit"] = {"result": asdict(result), "stamp": ""}
@@ -57,10 +57,15 @@ def test_the_picture_holds_the_chosen_cells_at_twice_the_size(picture, browser, 
     page, one, two = executed(tmp_path), tmp_path / "figures" / "one.png", tmp_path / "two.png"
     assert picture.main(["--page", str(page), "--out", str(one)]) == 0
     assert "one.png: 1 cell(s) of 00_start_here.html" in capsys.readouterr().out
-    assert picture.take(page, two, ["before-after", "doctor"], browser) == 2
+    assert picture.take(page, two, ["result", "doctor"], browser) == 2
     width = picture.WIDTH_PX * picture.SCALE
     assert width >= size_px(one)[0] == size_px(two)[0] > 0.9 * width  # the page has a margin
     assert size_px(two)[1] > size_px(one)[1] + 40 * 10 * picture.SCALE  # 40 lines more, each over 10 px high
+
+
+def test_lesson_00_has_the_cells_that_the_picture_is_made_of(picture):
+    lesson = nbformat.read(SCRIPT.parents[1] / "notebooks" / f"{picture.PAGE.stem}.ipynb", as_version=4)
+    assert set(picture.CELLS) <= {cell.id for cell in lesson.cells if cell.cell_type == "code"}
 
 
 @pytest.mark.parametrize("cell", ["resutl", "silent"])

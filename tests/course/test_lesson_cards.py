@@ -1,0 +1,74 @@
+"""The command that makes the shipped run cards, tried on a notebook that writes its card without training."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ftkit.course import recorded
+from ftkit.errors import Refusal
+
+ROOT = Path(__file__).parents[2]
+PARAMETERS = 'scale: str = "tiny"  # dial\nseed: int = 0  # of all\nout_dir: str = "."  # folder\nrank: int = 8  # rank\n'
+WORK = """
+from ftkit.runs import open_run
+run = open_run(out_dir + "/one", {"rank": rank}, name="first", seed=seed)
+card = run.finish({"score": rank + seed / 10})
+"""
+
+
+@pytest.fixture
+def lesson_cards():
+    spec = importlib.util.spec_from_file_location("lesson_cards", ROOT / "benchmarks" / "lesson_cards.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def notebook(path, *cells):
+    made = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+            *(nbformat.v4.new_code_cell(source, metadata={"tags": tags}) for source, tags in cells)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=made), path)
+    return path
+
+
+def test_every_combination_is_a_setting_and_no_grid_is_the_defaults(lesson_cards):
+    assert lesson_cards.settings_of({}) == [{}]
+    assert lesson_cards.settings_of({"rank": [2, 4], "seed": [1]}) == [{"rank": 2, "seed": 1}, {"rank": 4, "seed": 1}]
+
+
+def test_a_notebook_is_run_up_to_its_experiment_and_not_again_when_unchanged(lesson_cards, tmp_path, monkeypatch, capsys):
+    notebook(tmp_path / "notebooks" / "98_shapes.ipynb", (WORK, []), ("1 / 0", ["experiment"]), ("2 / 0", []))
+    (tmp_path / "lessons").mkdir()
+    (tmp_path / "lessons" / "98_shapes.md").write_text("No table here.")
+    monkeypatch.setattr(lesson_cards, "ROOT", tmp_path)
+    monkeypatch.setattr(lesson_cards, "EXPERIMENTS", {"98_shapes": {"first": {"rank": [4]}}})
+    monkeypatch.setattr(recorded, "CARDS", tmp_path / "cards")
+    monkeypatch.setattr(lesson_cards.recorded.ship, "__defaults__", (tmp_path / "cards",))
+    monkeypatch.setattr(sys, "argv", ["lesson_cards.py", "98_shapes", "--seeds", "3", "--build", str(tmp_path / "build")])
+    lesson_cards.main()
+    cards = recorded.shipped("98_shapes", "first", tmp_path / "cards")
+    assert recorded.values(cards, "score") == [4.0, 4.1, 4.2] and [card.seed for card in cards] == [0, 1, 2]
+    capsys.readouterr()
+    lesson_cards.main()
+    assert capsys.readouterr().out.count("done before") == 3
+
+
+def test_a_notebook_without_an_experiment_is_refused(lesson_cards, tmp_path, monkeypatch):
+    notebook(tmp_path / "notebooks" / "98_shapes.ipynb", (WORK, []))
+    monkeypatch.setattr(lesson_cards, "ROOT", tmp_path)
+    with pytest.raises(Refusal, match="98_shapes.ipynb must be a notebook with a cell tagged 'experiment'"):
+        lesson_cards.measured_part("98_shapes", tmp_path / "build")
+
+
+@pytest.mark.parametrize(("work", "words"), [
+    ("1 / 0", "98_shapes with seed 0 must be run through, got .*ZeroDivisionError"),
+    ("pass", "98_shapes with seed 0 must be one finished card named first, got 0"),
+])
+def test_a_run_that_fails_or_leaves_no_card_is_refused(lesson_cards, tmp_path, work, words):
+    path = notebook(tmp_path / "98_shapes.ipynb", (work, []))
+    with pytest.raises(Refusal, match=words):
+        lesson_cards.measure(path, "first", {}, 0, tmp_path / "run")
