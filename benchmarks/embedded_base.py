@@ -25,8 +25,8 @@ from ftkit.train.config import TrainConfig
 from ftkit.train.loop import train
 
 RECIPES = {
-    "lora": {"learning_rate": 1e-2, "epochs": 3, "batch_size": 16},
-    "full": {"learning_rate": 2e-3, "epochs": 3, "batch_size": 16},
+    "lora": {"learning_rate": 4e-3, "max_steps": 700, "batch_size": 8},
+    "full": {"learning_rate": 1e-3, "max_steps": 700, "batch_size": 8},
 }
 SETTINGS = {"lora": {"rank": 8, "alpha": 16}, "full": {}}
 SEQ_LEN, CLINIC_TOKENS, EXAM_TOKENS = 256, 64, 32
@@ -58,7 +58,7 @@ def fine_tuned(method: str, seed: int, split: str, **changes) -> dict:
 
 def choose(seeds: int) -> None:
     """Learning rates tried on the held-out split, as the recipes above were chosen."""
-    grid = {"lora": (3e-3, 5e-3, 1e-2, 1.5e-2), "full": (5e-4, 1e-3, 2e-3, 4e-3)}
+    grid = {"lora": (2e-3, 4e-3, 8e-3), "full": (5e-4, 1e-3, 2e-3)}
     for method, rates in grid.items():
         for rate in rates:
             for seed in range(seeds):
@@ -84,10 +84,22 @@ def card(before: dict, rows: list[dict]) -> str:
         seconds = statistics.mean(row["train_s"] for row in mine)
         table.append(f"| after {method} | " + " | ".join(spread(mine, name) for name in (
             "clinic", "clinic_en", "clinic_zh", "general")) + f" | {bits:.2f} | {seconds:.0f} |")
-    return CARD.format(**origin, recipe_seed=origin["recipe"]["seed"], steps=origin["recipe"]["steps"],
-                       millions=origin["parameters"] / 1e6, tokens=origin["tokens_seen"] / 1e6,
+    return CARD.format(**origin, forgetting=forgetting(rows), steps=sum(stage["steps"] for stage in origin["stages"]),
+                       millions=origin["parameters"] / 1e6, tokens=origin["tokens_seen"] / 1e6, read=sum(origin["documents"]),
                        rows="\n".join(table), seeds=len({row["seed"] for row in rows}), n=before["clinic_n"],
                        general_n=before["general_n"], chance=guesses["chance"], majority=guesses["majority"])
+
+
+def forgetting(rows: list[dict]) -> str:
+    """A sentence: which of the two forgets more, over how many seeds."""
+    by_seed = {row["seed"]: {} for row in rows}
+    for row in rows:
+        by_seed[row["seed"]][row["method"]] = row["general"]
+    differences = [100 * (one["lora"] - one["full"]) for one in by_seed.values() if len(one) == 2]
+    mean, more = statistics.mean(differences), sum(one > 0 for one in differences)
+    which = "full fine-tuning forgets more" if mean > 0 else "LoRA forgets more"
+    return (f"On the general exam {which}: LoRA keeps {mean:+.1f} points against full fine-tuning, mean of "
+            f"{len(differences)} seeds ({min(differences):+.1f} to {max(differences):+.1f}; in {more} of them more).")
 
 
 CARD = """---
@@ -101,10 +113,10 @@ A causal language model of {millions:.2f} M parameters (Qwen2 architecture, 8 la
 in lessons. It knows a small everyday world in English and Chinese and the tone of Python docstrings. It knows nothing
 else, and must not be asked for advice of any kind. The clinic that lessons teach it is invented.
 
-- **Training text**: {documents:,} generated documents (questions, statements) and docstrings of the standard library of
-  Python {interpreter}, seed {recipe_seed}; SHA-256 of the documents `{corpus_sha256}`. Held out: every twelfth
+- **Training text**: {read:,} generated documents (questions, statements) and docstrings of the standard library of
+  Python {interpreter}, seed {seed}; SHA-256 of the documents `{corpus_sha256}`. Held out: every twelfth
   question by a hash of its content, every fortieth docstring by a hash of its object's name. No clinic text.
-- **Training**: {tokens:.1f} M tokens, {steps} steps, {training_minutes} minutes, torch {torch}, matrix products in
+- **Training**: {tokens:.1f} M tokens, {steps} steps, {build_minutes} minutes, torch {torch}, matrix products in
   bfloat16 where the processor has them. Another interpreter version gives other docstrings, and so another model.
 - **Storage**: safetensors in bfloat16; the config says float32, and so it loads and computes in float32.
 - **Rebuild**: `python -m ftkit.pretrain`, then `python benchmarks/embedded_base.py`, which wrote this page.
@@ -119,6 +131,9 @@ never showed; right means condition and urgency both exact. Guessing scores {cha
 | | clinic | English | Chinese | general exam | bits per byte, held-out docstrings | training, s |
 |---|---|---|---|---|---|---|
 {rows}
+
+{forgetting} Both keep little of it: the clinic's records all have one form, and the fine-tuned model answers every
+question in that form.
 
 Seconds are those of one machine with 2 cores; the rest is in `benchmarks/results/embedded_base.json`.
 """

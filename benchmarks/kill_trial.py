@@ -1,6 +1,7 @@
 """Kills a training again and again with SIGKILL, and compares what comes out with an uninterrupted run.
 
-    python benchmarks/kill_trial.py            20 kills, 5 of them inside the writing of a checkpoint
+    python benchmarks/kill_trial.py              20 kills, 5 of them inside the writing of a checkpoint
+    python benchmarks/kill_trial.py --threads 2  the same with each batch cut in two, a thread for each part
 
 Three quarters of the kills come from outside, at a random moment after a given step. The others the child gives itself
 at a chosen point inside the writing of a checkpoint: it replaces functions of `os` and of the checkpoint module by ones
@@ -125,13 +126,15 @@ def child(folder: Path, step: int = 0, point: str | None = None) -> None:
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
                                          num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=64))
-    add_lora_(model, LoraConfig(rank=4, dropout=0.1), seed=0)
-    config = TrainConfig(learning_rate=1e-2, max_steps=STEPS, batch_size=4, accumulation=2, schedule="cosine",
-                         warmup_steps=5, eval_every=7, checkpoint_every=CHECKPOINT_EVERY, patience=100)
+    threads = torch.get_num_threads()  # a batch is cut for threads only without dropout, and if it is big enough
+    add_lora_(model, LoraConfig(rank=4, dropout=0.1 if threads == 1 else 0.0), seed=0)
+    config = TrainConfig(learning_rate=1e-2, max_steps=STEPS, batch_size=4 if threads == 1 else 40, accumulation=2,
+                         schedule="cosine", warmup_steps=5, eval_every=7, checkpoint_every=CHECKPOINT_EVERY,
+                         patience=100)
     if point:
         _arm(step, point)
     with open_run(folder, asdict(config), name="kill trial", seed=config.seed) as run:
-        for record in train(model, _examples(40, 1), config, held_out=_examples(8, 2), run=run,
+        for record in train(model, _examples(200, 1), config, held_out=_examples(8, 2), run=run,
                             evaluate=lambda _: {"drawn": random.random()}):
             print(record["step"], flush=True)
         run.finish()
@@ -199,9 +202,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--in-checkpoint", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     from results import write
 
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         result = trial(Path(folder), plan(options.kills, options.in_checkpoint, options.seed))
     print(f"{'kill':>4}  {'step':>4}  {'where':<28}  {'last step':>9}  {'records':>7}  checkpoints")
@@ -210,7 +215,7 @@ def main() -> int:
         print(f"{row['kill']:>4}  {row['step']:>4}  {where:<28}  {row['last_step_seen']:>9}  {row['records']:>7}  "
               f"{row['checkpoints']}")
     print(f"trace the same: {result['same_trace']}; weights the same: {result['same_weights']}")
-    write("kill_trial", result)
+    write("kill_trial" + (f"_{options.threads}_threads" if options.threads > 1 else ""), result)
     return 0 if result["same_trace"] and result["same_weights"] else 1
 
 

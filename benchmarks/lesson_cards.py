@@ -2,8 +2,8 @@
 
     python benchmarks/lesson_cards.py 00_start_here [--seeds 5] [--build build/cards]
 
-Each notebook is run up to its first cell tagged `experiment`, in a folder of its own. A run that is done and unchanged is
-not repeated, so the command can be stopped and started again. Prints one line a run, writes
+Each notebook is run up to its first cell tagged `experiment`, in a folder of its own. A run that is done and unchanged
+is not repeated, so the command can be stopped and started again. Prints one line a run, writes
 src/ftkit/course/assets/cards/<lesson>/<experiment>.json, and puts the figures into the page of the lesson.
 """
 
@@ -78,13 +78,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--build", default=str(ROOT / "build" / "cards"))
     options = parser.parse_args()
-    build = Path(options.build) / options.lesson
+    build, shipped = Path(options.build) / options.lesson, ROOT / "src" / "ftkit" / "course" / "assets" / "cards"
     notebook = measured_part(options.lesson, build)
     for experiment, grid in EXPERIMENTS[options.lesson].items():
         cards = [measure(notebook, experiment, setting, seed, build / f"{experiment}-{place}-{seed}")
                  for place, setting in enumerate(settings_of(grid)) for seed in range(options.seeds)]
-        print(recorded.ship(options.lesson, experiment, cards).relative_to(ROOT))
-    if refresh(ROOT / "lessons" / f"{options.lesson}.md"):
+        print(recorded.ship(options.lesson, experiment, cards, shipped).relative_to(ROOT))
+    if refresh(ROOT / "lessons" / f"{options.lesson}.md", shipped):
         print(f"lessons/{options.lesson}.md: figures renewed")
 
 

@@ -131,11 +131,13 @@ def test_the_clinic_is_large_bilingual_and_marked_as_fiction():
     assert by_language.count("en") == by_language.count("zh")
 
 
-def test_urgency_follows_the_rules_by_hand():
-    assert clinic._urgency(0, long=False, red_flag=False) == 0
-    assert clinic._urgency(0, long=True, red_flag=False) == 1
-    assert clinic._urgency(2, long=True, red_flag=False) == 2
-    assert clinic._urgency(0, long=False, red_flag=True) == 2
+def test_a_red_flag_makes_an_emergency_and_else_the_condition_decides():
+    by_name = {condition[language]: condition for condition in clinic_rules.conditions() for language in LANGUAGES}
+    flags = [words for pair in clinic_rules.RED_FLAGS.values() for words in pair]
+    for record in clinic.records("test"):
+        base_urgency = clinic_rules.URGENCIES[record["language"]][by_name[record["condition"]]["urgency"]]
+        flagged = any(words in record["input"].lower() for words in flags)
+        assert record["urgency"] == (clinic_rules.URGENCIES[record["language"]][2] if flagged else base_urgency)
 
 
 def test_the_clinic_score_wants_condition_and_urgency_both():

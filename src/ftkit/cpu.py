@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 LARGEST_SCORES_BYTES = 2**26  # of one layer's attention scores; beyond, torch's flash kernel saves more than it costs
 SMALL_MODEL = 100_000_000  # parameters; a larger one keeps all threads busy with one product
-LEAST_SHARD_TOKENS = 256  # below that a thread of its own costs more than it brings
+LEAST_SHARD_TOKENS = 128  # below that a thread of its own costs more than it brings
 
 
 def has_bfloat16_products() -> bool:

@@ -210,6 +210,7 @@ def save(model: Qwen2ForCausalLM, words: PreTrainedTokenizerFast, folder: Path) 
                if name != "lm_head.weight"}  # tied to the embeddings
     files.write_atomic(folder / "model.safetensors", save_bytes(weights, metadata={"format": "pt"}))
     config = model.config.to_dict() | {"dtype": "float32", "architectures": ["Qwen2ForCausalLM"]}
+    config.pop("_name_or_path", None)  # a path of the machine that builds
     files.write_json(folder / "config.json", config)
     files.write_json(folder / "generation_config.json",
                      {"bos_token_id": 0, "eos_token_id": [0, 3], "pad_token_id": 1, "do_sample": False})

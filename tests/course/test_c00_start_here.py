@@ -111,8 +111,10 @@ def test_an_untouched_stub_is_not_attempted(exercise):
     assert graded(exercise, stub).state == NOT_ATTEMPTED
 
 
-@pytest.mark.parametrize(("exercise", "hint", "mistake"), [(exercise, hint, mistake) for exercise, mistakes in WRONG.items()
-                                                           for hint, mistake in mistakes.items()])
+EACH_MISTAKE = [(exercise, hint, mistake) for exercise, mistakes in WRONG.items() for hint, mistake in mistakes.items()]
+
+
+@pytest.mark.parametrize(("exercise", "hint", "mistake"), EACH_MISTAKE)
 def test_a_known_wrong_answer_gets_its_own_hint(exercise, hint, mistake):
     namespace = {}
     exec(BODIES[exercise].replace("{}", mistake), namespace)

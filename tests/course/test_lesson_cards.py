@@ -9,9 +9,11 @@ import pytest
 
 from ftkit.course import recorded
 from ftkit.errors import Refusal
+from ftkit.notebooks.run import Result
+from ftkit.runs import open_run
 
 ROOT = Path(__file__).parents[2]
-PARAMETERS = 'scale: str = "tiny"  # dial\nseed: int = 0  # of all\nout_dir: str = "."  # folder\nrank: int = 8  # rank\n'
+PARAMETERS = 'scale: str = "tiny"  # dial\nseed: int = 0  # of all\nout_dir: str = "."  # folder\nrank: int = 8  # rank'
 WORK = """
 from ftkit.runs import open_run
 run = open_run(out_dir + "/one", {"rank": rank}, name="first", seed=seed)
@@ -40,21 +42,34 @@ def test_every_combination_is_a_setting_and_no_grid_is_the_defaults(lesson_cards
     assert lesson_cards.settings_of({"rank": [2, 4], "seed": [1]}) == [{"rank": 2, "seed": 1}, {"rank": 4, "seed": 1}]
 
 
-def test_a_notebook_is_run_up_to_its_experiment_and_not_again_when_unchanged(lesson_cards, tmp_path, monkeypatch, capsys):
+def test_the_cards_of_all_seeds_go_into_the_kit_and_their_figures_onto_the_page(lesson_cards, tmp_path, monkeypatch):
+    def run_notebook(path, executed, parameters, cwd):
+        assert [cell.source for cell in nbformat.read(path, as_version=4).cells] == [PARAMETERS, WORK]
+        run = open_run(cwd / "one", {"rank": parameters["rank"]}, name="first", seed=parameters["seed"])
+        run.finish({"score": parameters["rank"] + parameters["seed"] / 10})
+        return Result(path.stem, "ok", 1.0, 0.1, None)
+
     notebook(tmp_path / "notebooks" / "98_shapes.ipynb", (WORK, []), ("1 / 0", ["experiment"]), ("2 / 0", []))
-    (tmp_path / "lessons").mkdir()
-    (tmp_path / "lessons" / "98_shapes.md").write_text("No table here.")
+    page = tmp_path / "lessons" / "98_shapes.md"
+    page.parent.mkdir()
+    page.write_text("<!-- cards first\nscore: right\n-->\n<!-- end of cards -->\n")
     monkeypatch.setattr(lesson_cards, "ROOT", tmp_path)
     monkeypatch.setattr(lesson_cards, "EXPERIMENTS", {"98_shapes": {"first": {"rank": [4]}}})
-    monkeypatch.setattr(recorded, "CARDS", tmp_path / "cards")
-    monkeypatch.setattr(lesson_cards.recorded.ship, "__defaults__", (tmp_path / "cards",))
-    monkeypatch.setattr(sys, "argv", ["lesson_cards.py", "98_shapes", "--seeds", "3", "--build", str(tmp_path / "build")])
+    monkeypatch.setattr(lesson_cards, "run_notebook", run_notebook)
+    monkeypatch.setattr(sys, "argv", ["", "98_shapes", "--seeds", "3", "--build", str(tmp_path / "build")])
     lesson_cards.main()
-    cards = recorded.shipped("98_shapes", "first", tmp_path / "cards")
+    cards = recorded.shipped("98_shapes", "first", tmp_path / "src/ftkit/course/assets/cards")
     assert recorded.values(cards, "score") == [4.0, 4.1, 4.2] and [card.seed for card in cards] == [0, 1, 2]
-    capsys.readouterr()
-    lesson_cards.main()
-    assert capsys.readouterr().out.count("done before") == 3
+    assert "| right | 4.1 | 4 | 4.2 | 3 |" in page.read_text()
+
+
+def test_a_run_is_measured_once_and_again_after_a_change(lesson_cards, tmp_path):
+    path, folder = notebook(tmp_path / "98_shapes.ipynb", (WORK, [])), tmp_path / "run"
+    first = lesson_cards.measure(path, "first", {}, 0, folder)
+    assert first.metrics["score"] == 8.0
+    notebook(path, (WORK.replace("rank + seed", "2 * rank + seed"), []))
+    assert lesson_cards.measure(path, "first", {}, 0, folder).metrics["score"] == 16.0
+    assert lesson_cards.measure(path, "first", {"rank": 2}, 0, folder).metrics["score"] == 4.0
 
 
 def test_a_notebook_without_an_experiment_is_refused(lesson_cards, tmp_path, monkeypatch):

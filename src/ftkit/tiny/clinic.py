@@ -15,9 +15,9 @@ from ftkit.tiny import clinic_rules as rules
 SPLITS = ("train", "held_out", "test")
 LANGUAGES = ("en", "zh")
 SEED = 20
-TEST_COMBINATIONS, HELD_OUT_COMBINATIONS = 6, 3  # of each condition
-RED_FLAG_SHARE, LONG_SHARE = 0.15, 0.3
-TRAIN_RECORDS, HELD_OUT_RECORDS, TEST_RECORDS = 2000, 144, 288  # triage records, both languages together
+TEST_COMBINATIONS, HELD_OUT_COMBINATIONS = 6, 4  # of each condition
+RED_FLAG_SHARE = 0.2
+TRAIN_RECORDS, HELD_OUT_RECORDS, TEST_RECORDS = 3200, 192, 288  # triage records, both languages together
 
 
 def records(split: str) -> list[dict]:
@@ -135,23 +135,17 @@ def _record(split: str, condition: dict, symptoms: frozenset, language: str, gen
     column = LANGUAGES.index(language)
     forms = rules.FORMS[language]
     instruction, shown = generator.choice(forms[-rules.TEST_FORMS:] if split == "test" else forms[:-rules.TEST_FORMS])
-    long = generator.random() < LONG_SHARE
-    time = generator.choice((rules.LONG_TIMES if long else rules.SHORT_TIMES)[language])
+    time = generator.choice(rules.TIMES[language])
     words = [rules.SYMPTOMS[name][column] for name in sorted(symptoms)]
     red_flag = generator.random() < RED_FLAG_SHARE
     if red_flag:
         words.append(rules.RED_FLAGS[generator.choice(sorted(rules.RED_FLAGS))][column])
     generator.shuffle(words)
-    urgency = rules.URGENCIES[language][_urgency(condition["urgency"], long, red_flag)]
+    urgency = rules.URGENCIES[language][2 if red_flag else condition["urgency"]]
     text = shown.format(s=_listed(words, language), t=time)
     output = rules.ANSWER[language].format(c=condition[language], u=urgency, a=condition["advice"][language])
     return {"instruction": instruction, "input": text[0].upper() + text[1:], "output": output, "language": language,
             "kind": "triage", "condition": condition[language], "urgency": urgency, "symptoms": sorted(symptoms)}
-
-
-def _urgency(base: int, long: bool, red_flag: bool) -> int:
-    """A red flag makes an emergency; more than two weeks turns self-care into a doctor's case."""
-    return 2 if red_flag else max(base, 1) if long else base
 
 
 def _glossary() -> Iterator[dict]:

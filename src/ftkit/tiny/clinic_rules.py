@@ -53,11 +53,9 @@ def conditions() -> list[dict]:
     return table
 
 
-# How long, in words; the long ones turn self-care into a visit to the doctor.
-SHORT_TIMES = {"en": ("since this morning", "since yesterday", "for two days", "for three days"),
-               "zh": ("从今天早晨开始", "从昨天开始", "已经两天", "已经三天")}
-LONG_TIMES = {"en": ("for over two weeks", "for a whole month", "for more than twenty days"),
-              "zh": ("已经两周多", "已经一个月", "已经二十多天")}
+# How long, in words; it decides nothing.
+TIMES = {"en": ("since this morning", "since yesterday", "for two days", "for three days", "for over two weeks"),
+         "zh": ("从今天早晨开始", "从昨天开始", "已经两天", "已经三天", "已经两周多")}
 
 # (instruction, input); {s} the symptoms, {t} the time. The last four of each language are for the test split alone.
 FORMS = {

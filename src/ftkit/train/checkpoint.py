@@ -37,7 +37,7 @@ class Snapshot:
 
     Args:
         step: optimizer steps done.
-        identity: what must be the same for the training to go on: settings, model, data, threads.
+        identity: what must be the same for the training to go on: settings, model, data, threads, rounding.
         state: progress and random generators, as JSON can hold them.
         weights: trainable weights by parameter name.
         optimizer: its state, by `<parameter>|<name>`.
@@ -120,8 +120,8 @@ def check_fits(snapshot: Snapshot, identity: dict) -> None:
     """Nothing, if the checkpoint was made by a training with this identity.
 
     Raises:
-        Refusal: it was made with other settings, of another model, on other data or with other threads; the sentence
-            says which.
+        Refusal: it was made with other settings, of another model, on other data, with other threads or on
+            a processor that rounds otherwise; the sentence says which.
     """
     old, name = snapshot.identity, f"checkpoint of step {snapshot.step}"
     other = "Choose another run folder, or train what this one holds."
@@ -139,6 +139,10 @@ def check_fits(snapshot: Snapshot, identity: dict) -> None:
     if None not in (was, now) and was != now:
         raise refusal("torch threads", f"{was}, as when this run began", now, "Another number changes the last bits. "
                       f"Call torch.set_num_threads({was}) first, or set OMP_NUM_THREADS={was}.")
+    was, now = old["products"], identity["products"]
+    if None not in (was, now) and was != now:
+        raise refusal("matrix products", f"{was}, as when this run began on another processor", now,
+                      "They would change the last bits. Go on where it began, or choose another run folder.")
 
 
 def _check_trainable(name: str, old: dict, new: dict) -> None:

@@ -42,7 +42,7 @@ class Learner:
         self._accelerator, self._workers = _accelerator(config.precision, self.device), cpu.Workers()
         rounded = config.matrix_products == "bfloat16" or (
             config.matrix_products == "auto" and cpu.has_bfloat16_products())
-        self._products = torch.bfloat16 if rounded and self.device.type == "cpu" else torch.float32
+        self.products = torch.bfloat16 if rounded and self.device.type == "cpu" else torch.float32
         decayed = [one for one in self.parameters.values() if one.dim() > 1]
         others = [one for one in self.parameters.values() if one.dim() <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -63,7 +63,7 @@ class Learner:
         label_tokens = sum(order.labels_in(rows) for rows in micro_batches)
         loss, real_tokens = 0.0, 0
         for rows in micro_batches:
-            with cpu.matrix_products(self._products), cpu.attention_for(self.model, len(rows), order.width_of(rows)):
+            with cpu.matrix_products(self.products), cpu.attention_for(self.model, len(rows), order.width_of(rows)):
                 part, tokens = self._accumulated(order, rows, label_tokens)
             loss, real_tokens = loss + part, real_tokens + tokens
         most = self._config.max_grad_norm or math.inf

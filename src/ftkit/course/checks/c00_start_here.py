@@ -38,7 +38,7 @@ def _runners_up() -> list[Case]:
     ]
 
 
-# Two questions and two answers; headers stand for what the template writes before a turn. Ids are made up, 9 ends a turn.
+# Two questions and two answers; headers are what the template writes before a turn. Ids are made up, 9 ends a turn.
 _END = 9
 _TURNS = [("user", [1, 2], [11, 12, 13]), ("assistant", [1, 3], [21, 22]),
           ("user", [1, 2], [14]), ("assistant", [1, 3], [23, 24, 25])]
@@ -117,8 +117,8 @@ def _gain() -> list[Case]:
             Hint(around(1.96 * unpaired), "That treats the two lists as different questions: take the difference of "
                  "each question first, then its spread."),
             Hint(around(1.96 * math.sqrt(square / n / n)), "The spread of a sample divides by n − 1."),
-            Hint(around(1.96 * error * math.sqrt(n)), "That is how far single questions scatter: the mean of n scatters "
-                 "√n times less."),
+            Hint(around(1.96 * error * math.sqrt(n)), "That is how far single questions scatter: the mean of n "
+                 "scatters √n times less."),
             Hint(around(error), "One standard error holds 68 %: 95 % takes 1.96 of them."),
             Hint(around(1.96 * error / math.sqrt(n)), "Divided by √n twice: once for the mean is enough."),
             Hint([100 * value for value in around(1.96 * error)], "These are percentage points: give shares of 1."),

@@ -123,12 +123,12 @@ def _sign_test() -> list[Case]:
             Hint(2.0, "With k the larger side the sum is over nearly everything: take the smaller of lost and gained."),
             Hint(1.0, "With k the larger side the sum is over nearly everything: take the smaller of lost and gained."),
         ], tolerance=1e-9),
-        Case("6 lost, 1 gained", lambda test: chance(test, 10, 6, 1, 3), 16 / 128, [
-            Hint(14 / 128, "That is the chance of exactly this split: add all that are more one-sided."),
-            Hint(8 / 128, "This is one-sided: a gain as large would surprise as much, so double it."),
-            Hint(2 / 2 ** 5, "Gains and losses do not cancel: 7 answers changed, not 5."),
+        Case("7 lost, 1 gained", lambda test: chance(test, 10, 7, 1, 3), 18 / 256, [
+            Hint(16 / 256, "That is the chance of exactly this split: add all that are more one-sided."),
+            Hint(9 / 256, "This is one-sided: a gain as large would surprise as much, so double it."),
+            Hint(2 / 2 ** 6, "Gains and losses do not cancel: 8 answers changed, not 6."),
         ], tolerance=1e-9),
-        Case("1 lost, 6 gained", lambda test: chance(test, 0, 1, 6), 16 / 128, [
+        Case("1 lost, 7 gained", lambda test: chance(test, 0, 1, 7), 18 / 256, [
             Hint(lambda got: got > 0.9, "Take the smaller of lost and gained: the test asks the same of both sides."),
         ], tolerance=1e-9),
         Case("2 lost, 2 gained", lambda test: chance(test, 4, 2, 2), 1.0, [

@@ -1,0 +1,277 @@
+"""Lesson 01: its answers are right, its wrong answers get their hints, and what ships with it fits the kit."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from scipy.stats import binomtest
+
+from ftkit import hub, methods
+from ftkit.chat import encode
+from ftkit.course import catalogue, recorded
+from ftkit.course.exercise import FAILED, NOT_ATTEMPTED, PASSED, grade
+from ftkit.course.progress import score
+from ftkit.course.solved import NEEDED_TAGS, solved_notebook
+from ftkit.evaluate.perplexity import bits_per_byte, record_losses
+from ftkit.notebooks.parameters import declared_parameters
+
+STEM = "01_why_finetune"
+ROOT = Path(__file__).parents[2]
+NOTEBOOK = ROOT / "notebooks" / f"{STEM}.ipynb"
+PAGE = ROOT / "lessons" / f"{STEM}.md"
+CLAIMS = ROOT / "lessons" / "claims.md"
+
+WRONG = {
+    "01.1": {
+        "These are nats": "mean_loss * tokens / len(text.encode())",
+        "Every token costs bits": "mean_loss / math.log(2) / len(text.encode())",
+        "These are bits per token": "mean_loss / math.log(2)",
+        "This is the perplexity": "2 ** (mean_loss / math.log(2))",
+        "These are the bits of the whole text": "mean_loss * tokens / math.log(2)",
+        "takes 3 bytes in UTF-8": "mean_loss * tokens / math.log(2) / len(text)",
+    },
+    "01.2": {
+        "Both are marsh fever": "[r for r in ordered if r['input'] != asked][:k]",
+        "One is missing": "first_of_each([r for r in ordered if r['input'] != asked][:k])",
+        "These overlap least": "first_of_each([r for r in ordered[::-1] if r['input'] != asked])[:k]",
+        "The question itself is among the examples": "first_of_each(ordered)[:k]",
+        "Right ones, wrong order": "first_of_each([r for r in ordered if r['input'] != asked])[:k][::-1]",
+        "overlaps little, and is still wanted":
+            "[r for r in first_of_each([r for r in ordered if r['input'] != asked]) if overlap(asked, r['input'])][:k]",
+        "Two of them are marsh fever": "[r for r in ordered if r['input'] != asked][:k]",
+        "fewer conditions than k": "[first_of_each([r for r in ordered if r['input'] != asked])[n] for n in range(k)]",
+    },
+    "01.3": {
+        "This is the mean over tokens": "at(1)[0].mean()",
+        "The logits at a place predict the token after it": "means(0).mean()",
+        "Shifted twice": "means(2).mean()",
+        "This is the sum over records": "means(1).sum()",
+        "by its own number of label tokens": "at(1)[0].sum() / len(labels)",
+        "not by the width of the row": "torch.stack([one.sum() / (labels.shape[1] - 1) if len(one) < 2 else one.mean() "
+                                       "for one in at(1)[1]]).mean()",
+        "A place without a label came in": "means(1).mean() * float('nan')",
+        "-100 is no token": "torch.nn.functional.one_hot(labels, 2).float().mean()",
+        "No gradient reaches the logits": "torch.tensor(means(1).mean().item())",
+    },
+    "01.4": {
+        "This is one-sided": "tail(n, min(lost, gained))",
+        "Answers that stayed as they were": "min(1, 2 * tail(len(before), min(lost, gained)))",
+        "This is how many were lost": "lost",
+        "take the smaller of lost and gained": "min(1, 2 * tail(n, max(lost, gained)))",
+        "That is the chance of exactly this split": "min(1, 2 * math.comb(n, min(lost, gained)) / 2 ** n)",
+        "Gains and losses do not cancel": "2 * tail(abs(lost - gained), 0)",
+        "Take the smaller of lost and gained: the test": "min(1, 2 * tail(n, gained))",
+        "No chance is above 1": "2 * tail(n, min(lost, gained))",
+        "Where nothing changed": "min(1, 2 * tail(n, min(lost, gained)) * n / n)",
+    },
+}
+BODIES = {
+    "01.1": """
+import math
+def bits_per_byte_of(mean_loss, tokens, text):
+    return {}
+""",
+    "01.2": """
+def diverse_shots(asked, store, k, overlap):
+    ordered = sorted(store, key=lambda record: overlap(asked, record["input"]), reverse=True)
+    return {}
+def first_of_each(records):
+    return [record for place, record in enumerate(records)
+            if record["condition"] not in [other["condition"] for other in records[:place]]]
+""",
+    "01.3": """
+import torch
+def record_mean_loss(logits, labels):
+    def at(shift):
+        width = labels.shape[1]
+        chances, wanted = logits[:, :width - shift].log_softmax(-1), labels[:, shift:]
+        rows = [-chances[row][wanted[row] >= 0].gather(1, wanted[row][wanted[row] >= 0][:, None])[:, 0]
+                for row in range(len(labels))]
+        return torch.cat(rows), rows
+    def means(shift):
+        return torch.stack([one.mean() for one in at(shift)[1]])
+    return {}
+""",
+    "01.4": """
+import math
+def sign_test(before, after):
+    lost = sum(was > now for was, now in zip(before, after))
+    gained = sum(was < now for was, now in zip(before, after))
+    n = lost + gained
+    return {}
+def tail(n, k):
+    return sum(math.comb(n, j) for j in range(k + 1)) / 2 ** n
+""",
+}
+
+
+def graded(exercise, answer):
+    return grade(exercise, catalogue.find_check(exercise)[1], answer)
+
+
+def wrong_source(exercise, mistake):
+    return BODIES[exercise].replace("{}", mistake)
+
+
+@pytest.mark.parametrize("exercise", sorted(WRONG))
+def test_the_official_answer_passes(exercise):
+    assert graded(exercise, catalogue.solution_value(exercise)).state == PASSED
+
+
+@pytest.mark.parametrize("exercise", sorted(WRONG))
+def test_an_untouched_stub_is_not_attempted(exercise):
+    def stub(*arguments):
+        raise NotImplementedError
+
+    assert graded(exercise, stub).state == NOT_ATTEMPTED
+
+
+@pytest.mark.parametrize(("exercise", "hint", "mistake"), [(exercise, hint, mistake) for exercise, mistakes in WRONG.items()
+                                                           for hint, mistake in mistakes.items()])
+def test_a_known_wrong_answer_gets_its_own_hint(exercise, hint, mistake):
+    namespace = {}
+    exec(wrong_source(exercise, mistake), namespace)
+    report = graded(exercise, namespace[catalogue.find_check(exercise)[1].answer])
+    assert report.state == FAILED and hint in " | ".join(row.hint for row in report.rows), report
+
+
+def test_the_bits_of_the_exercise_are_those_of_the_package():
+    model, tokenizer = hub.load_model()
+    text = "The triage desk is invented. 分诊台是虚构的。"
+    ids = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+    sums, counts = record_losses(model, [(ids, ids)])
+    found = catalogue.solution_value("01.1")(sums[0] / counts[0], counts[0], text)
+    assert found == pytest.approx(bits_per_byte(model, tokenizer, [text]).value, rel=1e-9)
+
+
+def test_the_record_loss_of_the_exercise_is_the_mean_of_torch_losses_row_by_row():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 6, 5, generator=generator)
+    labels = torch.randint(5, (3, 6), generator=generator)
+    labels[0, :4], labels[1, 3:] = -100, -100
+    rows = [torch.nn.functional.cross_entropy(logits[row, :-1], labels[row, 1:]) for row in range(3)]
+    # sums of float32 in another order
+    assert catalogue.solution_value("01.3")(logits, labels).item() == pytest.approx(sum(rows).item() / 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_sign_test_of_the_exercise_is_the_exact_binomial_test(seed):
+    draw = random.Random(seed)
+    before, after = ([draw.randint(0, 1) for _ in range(12)] for _ in range(2))
+    lost = sum(was > now for was, now in zip(before, after, strict=True))
+    changed = sum(was != now for was, now in zip(before, after, strict=True))
+    expected = binomtest(lost, changed).pvalue if changed else 1.0
+    assert catalogue.solution_value("01.4")(before, after) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FTKIT_HOME", str(tmp_path / ".ftkit"))
+    return tmp_path
+
+
+def run(notebook):
+    namespace = {}
+    for cell in notebook.cells:
+        exec(compile(cell.source, cell.id, "exec"), namespace)
+    return namespace
+
+
+def test_the_solved_notebook_agrees_with_the_package_and_passes_every_check(own_folder, capsys):
+    run(solved_notebook(NOTEBOOK, only=NEEDED_TAGS))
+    assert "losses of full fine-tuning: this notebook and the package agree within" in capsys.readouterr().out
+    assert (score(STEM).passed, score(STEM).total) == (4, 4)
+
+
+@pytest.mark.parametrize("exercise", sorted(WRONG))
+def test_a_wrong_answer_in_the_notebook_fails_its_check(own_folder, exercise):
+    source = wrong_source(exercise, next(iter(WRONG[exercise].values())))
+    kept = [tag for tag in NEEDED_TAGS if tag != "agree"]  # the agreement does not depend on the answers
+    run(solved_notebook(NOTEBOOK, only=kept, answers={exercise: source}))
+    assert (score(STEM).passed, score(STEM).total) == (3, 4)
+
+
+def test_every_training_record_of_the_clinic_ends_its_answer_inside_the_loss():
+    from ftkit.tiny import clinic
+
+    _, tokenizer = hub.load_model()
+    for record in clinic.records("train")[:50]:
+        assert tokenizer.eos_token_id in encode(record, tokenizer).labels
+
+
+# ---- what ships: cards, page, claims
+
+@pytest.fixture(scope="module")
+def cards():
+    return recorded.shipped(STEM, "main_job")
+
+
+def points(cards):
+    found = {}
+    for card in cards:
+        found.setdefault((card.parameters["method"], card.parameters["learning_rate"]), []).append(card)
+    return found
+
+
+def test_the_shipped_cards_are_of_the_shipped_base_with_three_seeds_or_more(cards):
+    assert {card.model["sha256"] for card in cards} == {hub.model_hash()}
+    assert min(len(chosen) for chosen in points(cards).values()) >= 3
+
+
+def test_the_run_that_the_notebook_makes_is_among_the_shipped_ones_and_so_are_the_usual_rates(cards):
+    default = declared_parameters(NOTEBOOK)
+    total = hub.load_model()[0].num_parameters()
+    live = default["method"].default, methods.default_learning_rate(default["method"].default, total)
+    assert live in points(cards)
+    assert {("full", 1e-5), ("full", 5e-5), ("full", methods.default_learning_rate("full", total))} <= points(cards).keys()
+
+
+def test_without_its_adapter_every_shipped_lora_run_is_the_base_again(cards):
+    adapted = [card for card in cards if card.parameters["method"] == "lora"]
+    assert {card.metrics["base_same"] for card in adapted} == {1.0}
+    assert all(card.metrics["general_removed"] == card.metrics["general_before"] for card in adapted)
+
+
+def table_of(cards):
+    """The page's table of figures, a row a point: mean over seeds, lowest and highest."""
+    lines = ["| method | learning rate | clinic, held out | general exam after | perplexity after | seeds |",
+             "|---|---|---|---|---|---|"]
+    for (method, rate), chosen in sorted(points(cards).items()):
+        cells = []
+        for metric in ("clinic_after", "general_after", "perplexity_after"):
+            found = recorded.values(chosen, metric)
+            cells.append(f"{sum(found) / len(found):.3g} ({min(found):.3g} to {max(found):.3g})")
+        lines.append(f"| {method} | {rate:g} | {' | '.join(cells)} | {len(chosen)} |")
+    return "\n".join(lines)
+
+
+def evidence_of(cards):
+    """What claims.md says of C13: the point that the notebook runs, against the base."""
+    adapted = points(cards)["lora", max(rate for kind, rate in points(cards) if kind == "lora" and rate <= 5e-3)]
+    before, after = (sum(recorded.values(adapted, f"general_{when}")) / len(adapted) for when in ("before", "after"))
+    spread = recorded.interval(adapted, "general_after", bounds=recorded.SHARE)
+    return (f"{len(adapted)} seeds: general exam {before:.3f} before, {after:.3f} with the adapter (a new seed lies in "
+            f"{spread.low:.3f} to {spread.high:.3f}), {before:.3f} and the same bits without it; scale tiny")
+
+
+def renewed(cards):
+    """The page and the claims with the figures of the cards in their places."""
+    page, claims = PAGE.read_text("utf-8"), CLAIMS.read_text("utf-8")
+    start, end = page.index("<!-- figures -->\n") + len("<!-- figures -->\n"), page.index("\n<!-- end of figures -->")
+    rows = [line for line in claims.splitlines() if line.startswith("| C13 ")]
+    cells = rows[0].split(" | ")
+    cells[3] = evidence_of(cards)
+    return page[:start] + table_of(cards) + page[end:], claims.replace(rows[0], " | ".join(cells))
+
+
+def test_the_figures_on_the_page_and_in_the_claims_are_those_of_the_cards(cards):
+    page, claims = renewed(cards)
+    assert page == PAGE.read_text("utf-8"), f"renew the page's figures: python tests/course/{Path(__file__).name}"
+    assert claims == CLAIMS.read_text("utf-8"), f"renew the claims: python tests/course/{Path(__file__).name}"
+
+
+if __name__ == "__main__":
+    for path, text in zip((PAGE, CLAIMS), renewed(recorded.shipped(STEM, "main_job")), strict=True):
+        path.write_text(text, "utf-8")
