@@ -25,8 +25,8 @@ from ftkit.train.config import TrainConfig
 from ftkit.train.loop import train
 
 RECIPES = {
-    "lora": {"learning_rate": 4e-3, "max_steps": 700, "batch_size": 8},
-    "full": {"learning_rate": 1e-3, "max_steps": 700, "batch_size": 8},
+    "lora": {"learning_rate": 4e-3, "max_steps": 640, "batch_size": 8},
+    "full": {"learning_rate": 1e-3, "max_steps": 640, "batch_size": 8},
 }
 SETTINGS = {"lora": {"rank": 8, "alpha": 16}, "full": {}}
 BUILD = Path(__file__).parents[1] / "build" / "embedded_base"

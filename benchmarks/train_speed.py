@@ -22,7 +22,6 @@ ROWS, RANK, ALPHA, LEARNING_RATE, WARMUP_STEPS, SEQ_LEN = 16, 8, 16, 5e-3, 10, 5
 RECORDS, HELD_OUT = 1600, 144
 ARMS = {
     "ftkit": "ftkit as it comes",
-    "ftkit_float32": "ftkit, matrix products in float32",
     "trl": "trl as it comes",
     "trl_float32": "trl as it comes, in float32",
     "trl_grouped": "trl, float32, lengths grouped, nothing recomputed",
@@ -79,9 +78,8 @@ def _train_ftkit(arm, model, tokenizer, examples, steps, seed):
     from ftkit.train.loop import train
 
     prepared = methods.prepare(model, "lora", rank=RANK, alpha=ALPHA, seed=seed)
-    precise = {"matrix_products": "float32"} if arm == "ftkit_float32" else {}
     config = TrainConfig(learning_rate=LEARNING_RATE, max_steps=steps, batch_size=ROWS, warmup_steps=WARMUP_STEPS,
-                         schedule="linear", seed=seed, **precise)
+                         schedule="linear", seed=seed)
     started = time.perf_counter()
     records = list(train(prepared.model, examples, config, pad_id=tokenizer.pad_token_id))
     return prepared.model, time.perf_counter() - started, sum(record["real_tokens"] for record in records)

@@ -20,7 +20,6 @@ from ftkit.runs import open_run, read_card, read_trace
 from ftkit.train.config import TrainConfig
 from ftkit.train.learner import Learner, Randomness, frozen_of, hash_of
 from ftkit.train.loop import FIELDS, train
-from ftkit.train.order import Order
 
 TIMES = ("tokens_per_s", "peak_gib", "elapsed_s")
 SHAPE = {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -46,7 +45,7 @@ def examples_of(count, seed=0, step=3):
 
 
 EXAMPLES, HELD_OUT = examples_of(20), examples_of(6, seed=1)
-CONFIG = TrainConfig(learning_rate=1e-2, max_steps=12, batch_size=4, matrix_products="float32")
+CONFIG = TrainConfig(learning_rate=1e-2, max_steps=12, batch_size=4)
 
 
 def without_times(records):
@@ -301,23 +300,6 @@ def test_a_training_that_was_stopped_goes_on_bit_for_bit(tmp_path, lora, steps, 
         got = list(train(model, EXAMPLES, config, run=run, **settings))
     assert without_times(got) == want == without_times(read_trace(tmp_path))
     assert hash_of(dict(model.named_parameters())) == hash_of(dict(whole.named_parameters()))
-
-
-@pytest.mark.parametrize("products", ["float32", "bfloat16"])
-def test_a_training_in_several_threads_goes_on_bit_for_bit(tmp_path, products):
-    threads, examples = torch.get_num_threads(), examples_of(200)
-    config = replace(CONFIG, batch_size=96, max_steps=8, checkpoint_every=2, matrix_products=products)
-    torch.set_num_threads(2)
-    try:
-        learner, order = Learner(model_of(), config), Order(examples, config, 0)
-        assert len(learner._parts(list(range(96)), order.tokens_in(list(range(96))))) == 2  # it is cut for two threads
-        want = without_times(train(model_of(), examples, config))
-        with opened(tmp_path, config) as run:
-            list(itertools.islice(train(model_of(), examples, config, run=run), 5))
-        with opened(tmp_path, config) as run:
-            assert without_times(train(model_of(), examples, config, run=run)) == want
-    finally:
-        torch.set_num_threads(threads)
 
 
 def test_a_finished_training_yields_its_records_and_puts_its_weights_into_the_model(tmp_path):

@@ -11,7 +11,7 @@ from ftkit.train import checkpoint
 from ftkit.train.checkpoint import Snapshot, check_fits, newest, read, write
 
 IDENTITY = {"config": {"learning_rate": 0.1, "seed": 0}, "trainable": {"a.weight": [2, 2], "b.weight": [3]},
-            "frozen": "f0", "examples": "e0", "held_out": None, "threads": 2, "products": "torch.bfloat16"}
+            "frozen": "f0", "examples": "e0", "held_out": None, "threads": 2}
 
 
 def snapshot(step=3):
@@ -139,9 +139,6 @@ def test_a_checkpoint_of_a_newer_ftkit_is_refused_even_if_an_older_one_is_there(
     ({"held_out": "h1"}, r"must be made with these held-out examples, got 'one made on other data'\."),
     ({"threads": 1}, r"torch threads must be 2, as when this run began, got 1\. Another number changes the last bits\. "
                      r"Call torch\.set_num_threads\(2\) first, or set OMP_NUM_THREADS=2\."),
-    ({"products": "torch.float32"},
-     r"matrix products must be torch\.bfloat16, as when this run began on another processor, got 'torch\.float32'\. "
-     r"They would change the last bits\. Go on where it began, or choose another run folder\."),
 ])
 def test_a_checkpoint_of_another_training_is_refused(changes, words):
     with pytest.raises(Refusal, match=words):
@@ -150,4 +147,4 @@ def test_a_checkpoint_of_another_training_is_refused(changes, words):
 
 def test_a_checkpoint_of_the_same_training_fits_on_a_gpu_whatever_the_threads():
     check_fits(snapshot(), IDENTITY)
-    check_fits(snapshot(), IDENTITY | {"threads": None, "products": None})
+    check_fits(snapshot(), IDENTITY | {"threads": None})

@@ -1,6 +1,6 @@
-"""What makes a small model fast on a CPU: attention by plain products, matrix products in bfloat16, one thread a shard.
+"""What makes a small model fast on a CPU: attention by plain products, memory kept, a thread for each part.
 
-Knows nothing about losses or optimizers. `benchmarks/train_speed.py` measures what each of them is worth.
+Knows nothing about losses or optimizers. `benchmarks/train_speed.py` measures what it is worth.
 """
 
 import ctypes
@@ -14,31 +14,6 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 LARGEST_SCORES_BYTES = 2**26  # of one layer's attention scores; beyond, torch's flash kernel saves more than it costs
-SMALL_MODEL = 100_000_000  # parameters; a larger one keeps all threads busy with one product
-LEAST_SHARD_TOKENS = 128  # below that a thread of its own costs more than it brings
-
-
-def has_bfloat16_products() -> bool:
-    """Whether this processor multiplies matrices in bfloat16 by hardware (AMX), several times as fast as in float32."""
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
-
-
-@contextmanager
-def matrix_products(dtype: torch.dtype) -> Iterator[None]:
-    """While open, products of float32 matrices on the CPU round their inputs to `dtype` and add up in float32.
-
-    Weights, activations and sums stay float32: the mixed precision of a GPU's tensor cores. The setting is the whole
-    process's, and is put back.
-
-    Args:
-        dtype: torch.bfloat16, or torch.float32 for no rounding.
-    """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium" if dtype == torch.bfloat16 else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager
@@ -58,19 +33,6 @@ def attention_for(model: nn.Module, rows: int, width: int) -> Iterator[None]:
             yield
     else:
         yield
-
-
-def shards_for(model: nn.Module, tokens: int) -> int:
-    """Into how many parts a batch is best cut, each for a thread of its own; 1 leaves it whole.
-
-    The answer depends on the model, the tokens and torch's thread count alone, so that a run repeats bit for bit.
-    Dropout draws from one generator in the order of the calls, so a model with dropout is never cut.
-    """
-    if next(model.parameters()).device.type != "cpu" or _has_dropout(model):
-        return 1
-    if sum(one.numel() for one in model.parameters()) > SMALL_MODEL:
-        return 1
-    return max(1, min(torch.get_num_threads(), tokens // LEAST_SHARD_TOKENS))
 
 
 class Workers:
@@ -105,8 +67,3 @@ def reuse_freed_memory_() -> bool:
         return bool(library.mallopt(m_mmap_threshold, 2**30) and library.mallopt(m_trim_threshold, 2**31 - 1))
     except (OSError, AttributeError):
         return False
-
-
-def _has_dropout(model: nn.Module) -> bool:
-    shares = (getattr(module, name, 0) for module in model.modules() for name in ("p", "dropout", "attention_dropout"))
-    return any(isinstance(share, float) and share > 0 for share in shares)

@@ -3,7 +3,6 @@
 Knows nothing about text, training or adapters. A batch is anything with `labels` and `model_inputs`, as in `batches`.
 """
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -74,11 +73,9 @@ def _logits_at_labels(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch
 @contextmanager
 def _head_given_only(model: nn.Module, rows: torch.Tensor, columns: torch.Tensor, width: int) -> Iterator[list[bool]]:
     """While open, the model's head sees the picked states instead of all; the list yielded is filled if it did."""
-    head, used, owner = _head_of(model), [], threading.get_ident()
+    head, used = _head_of(model), []
 
     def pick(_: nn.Module, inputs: tuple) -> tuple | None:
-        if threading.get_ident() != owner:  # another thread computes another part of the batch
-            return None
         if not inputs:  # called with keywords: leave it be, all logits are computed and picked from afterwards
             return None
         used.append(True)

@@ -21,7 +21,7 @@ METHOD_NAME, TRAINED_NAME = "method.json", "trained.safetensors"
 SMALL_MODEL = 20_000_000
 """Up to how many parameters a model counts as small in `LEARNING_RATES`."""
 
-LEARNING_RATES = {"full": (1e-3, 1e-5), "freeze": (1e-3, 2e-5), "bitfit": (5e-3, 4e-4), "lora": (5e-3, 2e-4)}
+LEARNING_RATES = {"full": (1e-3, 1e-5), "freeze": (1e-3, 2e-5), "bitfit": (5e-3, 4e-4), "lora": (4e-3, 2e-4)}
 """By method, for small models and for larger ones. A narrow model needs larger steps: with Adam each weight moves by
 about the learning rate, and an output sums over as many moves as the layer is wide. A method that trains less needs
 larger steps too. Those for larger models are what papers and their code use: 1e-5 to 2e-5 for all parameters (Llama 2,

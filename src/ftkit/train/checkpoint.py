@@ -139,10 +139,6 @@ def check_fits(snapshot: Snapshot, identity: dict) -> None:
     if None not in (was, now) and was != now:
         raise refusal("torch threads", f"{was}, as when this run began", now, "Another number changes the last bits. "
                       f"Call torch.set_num_threads({was}) first, or set OMP_NUM_THREADS={was}.")
-    was, now = old["products"], identity["products"]
-    if None not in (was, now) and was != now:
-        raise refusal("matrix products", f"{was}, as when this run began on another processor", now,
-                      "They would change the last bits. Go on where it began, or choose another run folder.")
 
 
 def _check_trainable(name: str, old: dict, new: dict) -> None:

@@ -7,7 +7,6 @@ from ftkit.errors import refusal, unknown
 
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("no", "bf16", "fp16")
-MATRIX_PRODUCTS = ("auto", "float32", "bfloat16")
 GROUPINGS = ("buckets", "shuffled", "sequential", "packed")
 
 
@@ -27,9 +26,6 @@ class TrainConfig:
         weight_decay: of AdamW, on weights of two and more dimensions; none on biases and norms.
         max_grad_norm: gradients are scaled down to this norm; None leaves them be.
         precision: "no", or mixed precision in "bf16" or (on a GPU) "fp16".
-        matrix_products: on a CPU, the type that the inputs of float32 matrix products are rounded to; sums stay in
-            float32. "auto" takes bfloat16 where the processor does it in hardware (several times as fast), and float32
-            elsewhere; "float32" for comparisons to the last bits.
         activation_checkpointing: compute activations again in the backward pass: less memory, about a third slower.
         grouping: "buckets" (rows of like length together), "shuffled", "sequential", or "packed" (several examples a
             row of `seq_len` tokens, none of which sees another).
@@ -60,7 +56,6 @@ class TrainConfig:
     weight_decay: float = 0.0
     max_grad_norm: float | None = 1.0
     precision: str = "no"
-    matrix_products: str = "auto"
     activation_checkpointing: bool = False
     grouping: str = "buckets"
     seq_len: int | None = None
@@ -72,8 +67,7 @@ class TrainConfig:
 
     def __post_init__(self):
         self._check_numbers()
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("grouping", GROUPINGS),
-                            ("matrix_products", MATRIX_PRODUCTS)):
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("grouping", GROUPINGS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
         if (self.max_steps is None) == (self.epochs is None):

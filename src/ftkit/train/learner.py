@@ -6,13 +6,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 
 import torch
 from torch import nn
 
 from ftkit import cpu
-from ftkit.batches import Batch
 from ftkit.device import restore_rng_, rng_state, seed_everything
 from ftkit.errors import refusal
 from ftkit.losses import label_loss
@@ -39,10 +37,7 @@ class Learner:
         self.device = next(iter(self.parameters.values())).device
         cpu.reuse_freed_memory_()
         _check_possible(self.parameters, self.device, model, config)
-        self._accelerator, self._workers = _accelerator(config.precision, self.device), cpu.Workers()
-        rounded = config.matrix_products == "bfloat16" or (
-            config.matrix_products == "auto" and cpu.has_bfloat16_products())
-        self.products = torch.bfloat16 if rounded and self.device.type == "cpu" else torch.float32
+        self._accelerator = _accelerator(config.precision, self.device)
         decayed = [one for one in self.parameters.values() if one.dim() > 1]
         others = [one for one in self.parameters.values() if one.dim() <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -63,9 +58,12 @@ class Learner:
         label_tokens = sum(order.labels_in(rows) for rows in micro_batches)
         loss, real_tokens = 0.0, 0
         for rows in micro_batches:
-            with cpu.matrix_products(self.products), cpu.attention_for(self.model, len(rows), order.width_of(rows)):
-                part, tokens = self._accumulated(order, rows, label_tokens)
-            loss, real_tokens = loss + part, real_tokens + tokens
+            batch = order.batch(rows).to(self.device)
+            with cpu.attention_for(self.model, *batch.input_ids.shape):
+                with self._autocast():
+                    part = label_loss(self.model, batch)[0] / label_tokens
+                self._accelerator.backward(part)
+            loss, real_tokens = loss + part.detach(), real_tokens + batch.real_tokens
         most = self._config.max_grad_norm or math.inf
         norm = self._accelerator.clip_grad_norm_(list(self.parameters.values()), most)
         loss, norm = float(loss), float(norm)
@@ -74,32 +72,6 @@ class Learner:
         self._optimizer.zero_grad(set_to_none=True)
         return {"loss": loss, "grad_norm": norm, "real_tokens": real_tokens}
 
-    def _accumulated(self, order: Order, rows: list[int], label_tokens: int) -> tuple[torch.Tensor, int]:
-        """A micro-batch's share of the loss, and its tokens; its gradients are added to those that are there."""
-        parts = self._parts(rows, order.tokens_in(rows))
-        if len(parts) == 1:
-            batch = order.batch(rows).to(self.device)
-            with self._autocast():
-                part = label_loss(self.model, batch)[0] / label_tokens
-            self._accelerator.backward(part)
-            return part.detach(), batch.real_tokens
-        batches = [order.batch(part) for part in parts]
-        results = self._workers.map(lambda batch: self._gradients(batch, label_tokens), batches)
-        for one, *gradients in zip(self.parameters.values(), *(gradients for _, gradients in results), strict=True):
-            for gradient in gradients:  # in the order of the parts, whichever thread was first
-                one.grad = gradient if one.grad is None else one.grad.add_(gradient)
-        return sum(part for part, _ in results), sum(batch.real_tokens for batch in batches)
-
-    def _parts(self, rows: list[int], tokens: int) -> list[list[int]]:
-        plain = self._config.precision == "no" and not self._config.activation_checkpointing
-        count = min(cpu.shards_for(self.model, tokens), len(rows)) if plain else 1
-        cuts = [len(rows) * cut // count for cut in range(count + 1)]
-        return [rows[start:stop] for start, stop in pairwise(cuts)]
-
-    def _gradients(self, batch: Batch, label_tokens: int) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        part = label_loss(self.model, batch)[0] / label_tokens
-        return part.detach(), torch.autograd.grad(part, list(self.parameters.values()), materialize_grads=True)
-
     @torch.no_grad()
     def loss_on(self, held_out: Order) -> float:
         """The mean loss over all label tokens of other examples, without dropout."""
@@ -107,8 +79,9 @@ class Learner:
         total, label_tokens = 0.0, 0
         for step in held_out.steps():
             for rows in step.rows:
-                with self._autocast(), cpu.attention_for(self.model, len(rows), held_out.width_of(rows)):
-                    part, count = label_loss(self.model, held_out.batch(rows).to(self.device))
+                batch = held_out.batch(rows).to(self.device)
+                with self._autocast(), cpu.attention_for(self.model, *batch.input_ids.shape):
+                    part, count = label_loss(self.model, batch)
                 total, label_tokens = total + float(part), label_tokens + count
         return total / label_tokens
 

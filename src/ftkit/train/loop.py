@@ -177,8 +177,7 @@ class _Training:
             self._checkpoint()  # so that a restart begins with these weights, whatever the model has become since
             return
         progress = Progress(**snapshot.state["progress"])
-        any_machine = {"threads": None, "products": None}
-        checkpoint.check_fits(snapshot, self.identity | (any_machine if progress.finished else {}))
+        checkpoint.check_fits(snapshot, self.identity | ({"threads": None} if progress.finished else {}))
         records = self.run.trace() if progress.finished else self.run.cut_trace_(snapshot.step)
         records = [record for record in records if "step" in record]
         if [record["step"] for record in records] != list(range(1, snapshot.step + 1)):
@@ -196,8 +195,7 @@ class _Training:
         return {"config": asdict(self.config), "trainable": shapes, "frozen": hash_of(frozen_of(self.learner.model)),
                 "examples": self.order.fingerprint(),
                 "held_out": self.held_out.fingerprint() if self.held_out is not None else None,
-                "threads": thread_count() if self.learner.device.type == "cpu" else None,
-                "products": str(self.learner.products) if self.learner.device.type == "cpu" else None}
+                "threads": thread_count() if self.learner.device.type == "cpu" else None}
 
     def _refuse_not_finite(self, step: Step, result: dict) -> None:
         for name, value in (("loss", result["loss"]), ("grad_norm", result["grad_norm"])):

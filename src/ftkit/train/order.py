@@ -69,14 +69,6 @@ class Order:
         packs = [[self._examples[one] for one in self._packs[row]] for row in rows]
         return batches.collate_packed(packs, self._pad_id, self._config.seq_len)
 
-    def tokens_in(self, rows: list[int]) -> int:
-        """How many real tokens a micro-batch holds."""
-        return sum(self._sizes[row] for row in rows)
-
-    def width_of(self, rows: list[int]) -> int:
-        """How many tokens wide a micro-batch is."""
-        return self._config.seq_len if self._packs is not None else max(self._sizes[row] for row in rows)
-
     def labels_in(self, rows: list[int]) -> int:
         """How many tokens of a micro-batch carry loss."""
         examples = rows if self._packs is None else [one for row in rows for one in self._packs[row]]
