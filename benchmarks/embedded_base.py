@@ -53,8 +53,8 @@ def fine_tuned(method: str, seed: int, split: str, **changes) -> dict:
     started = time.perf_counter()
     records = list(train(prepared.model, examples, config, pad_id=tokenizer.pad_token_id))
     elapsed_s = time.perf_counter() - started
-    return {"method": method, "seed": seed, "train_s": elapsed_s, "steps": len(records), "trainable": prepared.trainable,
-            "loss": records[-1]["loss"], **changes, **measured(prepared.model, tokenizer, split)}
+    return {"method": method, "seed": seed, "train_s": elapsed_s, "steps": len(records),
+            "trainable": prepared.trainable, "loss": records[-1]["loss"], **changes, **measured(prepared.model, tokenizer, split)}
 
 
 def choose(seeds: int) -> None:
@@ -85,10 +85,11 @@ def card(before: dict, rows: list[dict]) -> str:
         seconds = statistics.mean(row["train_s"] for row in mine)
         table.append(f"| after {method} | " + " | ".join(spread(mine, name) for name in (
             "clinic", "clinic_en", "clinic_zh", "general")) + f" | {bits:.2f} | {seconds:.0f} |")
-    return CARD.format(**origin, forgetting=forgetting(rows), steps=sum(stage["steps"] for stage in origin["stages"]),
-                       millions=origin["parameters"] / 1e6, tokens=origin["tokens_seen"] / 1e6, read=sum(origin["documents"]),
-                       rows="\n".join(table), seeds=len({row["seed"] for row in rows}), n=before["clinic_n"],
-                       general_n=before["general_n"], chance=guesses["chance"], majority=guesses["majority"])
+    return CARD.format(**origin, millions=origin["parameters"] / 1e6, tokens=origin["tokens_seen"] / 1e6,
+                       steps=sum(stage["steps"] for stage in origin["stages"]), read=sum(origin["documents"]),
+                       rows="\n".join(table), forgetting=forgetting(rows), seeds=len({row["seed"] for row in rows}),
+                       n=before["clinic_n"], general_n=before["general_n"], chance=guesses["chance"],
+                       majority=guesses["majority"])
 
 
 def forgetting(rows: list[dict]) -> str:
@@ -124,8 +125,8 @@ else, and must not be asked for advice of any kind. The clinic that lessons teac
 
 ## Measured
 
-Share of right answers, greedy, generated to the end-of-turn token; for a fine-tune the mean over {seeds} seeds, with the
-lowest and the highest. The clinic's test split ({n} records) holds symptom combinations and phrasings that training
+Share of right answers, greedy, generated to the end-of-turn token; for a fine-tune the mean over {seeds} seeds, with
+the lowest and the highest. The clinic's test split ({n} records) holds symptom combinations and phrasings that training
 never showed; right means condition and urgency both exact. Guessing scores {chance:.1%} (chance) or {majority:.1%}
 (the commonest answer). General exam: {general_n} held-out everyday questions; its fall is forgetting.
 

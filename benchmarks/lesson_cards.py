@@ -8,7 +8,6 @@ src/ftkit/course/assets/cards/<lesson>/<experiment>.json, and puts the figures i
 """
 
 import argparse
-import itertools
 import shutil
 import sys
 from pathlib import Path
@@ -25,20 +24,15 @@ from ftkit.errors import refusal  # noqa: E402
 from ftkit.notebooks.run import run_notebook, unchanged_result  # noqa: E402
 
 SEEDS = 5
-# lesson -> experiment (the name of its run cards) -> parameter -> values; every combination is run with every seed
+# lesson -> experiment (the name of its run cards) -> the settings that are run, each with every seed
 EXPERIMENTS = {
-    "00_start_here": {"first_finetune": {}},
+    "00_start_here": {"first_finetune": [{}]},
+    "01_why_finetune": {"main_job": [
+        {"main_job_only": True, "method": "full", "learning_rate": 5e-5},
+        {"main_job_only": True, "method": "full", "learning_rate": 1e-3},
+        {"main_job_only": True, "method": "lora", "learning_rate": 4e-3},
+    ]},
 }
-
-
-def settings_of(grid: dict[str, list]) -> list[dict]:
-    """Every combination of the values of a grid; one empty setting, the defaults, for an empty grid.
-
-    Example:
-        >>> settings_of({"rank": [2, 4]})
-        [{'rank': 2}, {'rank': 4}]
-    """
-    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def measured_part(stem: str, folder: Path) -> Path:
@@ -80,9 +74,9 @@ def main() -> None:
     options = parser.parse_args()
     build, shipped = Path(options.build) / options.lesson, ROOT / "src" / "ftkit" / "course" / "assets" / "cards"
     notebook = measured_part(options.lesson, build)
-    for experiment, grid in EXPERIMENTS[options.lesson].items():
+    for experiment, settings in EXPERIMENTS[options.lesson].items():
         cards = [measure(notebook, experiment, setting, seed, build / f"{experiment}-{place}-{seed}")
-                 for place, setting in enumerate(settings_of(grid)) for seed in range(options.seeds)]
+                 for place, setting in enumerate(settings) for seed in range(options.seeds)]
         print(recorded.ship(options.lesson, experiment, cards, shipped).relative_to(ROOT))
     if refresh(ROOT / "lessons" / f"{options.lesson}.md", shipped):
         print(f"lessons/{options.lesson}.md: figures renewed")

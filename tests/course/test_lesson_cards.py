@@ -37,11 +37,6 @@ def notebook(path, *cells):
     return path
 
 
-def test_every_combination_is_a_setting_and_no_grid_is_the_defaults(lesson_cards):
-    assert lesson_cards.settings_of({}) == [{}]
-    assert lesson_cards.settings_of({"rank": [2, 4], "seed": [1]}) == [{"rank": 2, "seed": 1}, {"rank": 4, "seed": 1}]
-
-
 def test_the_cards_of_all_seeds_go_into_the_kit_and_their_figures_onto_the_page(lesson_cards, tmp_path, monkeypatch):
     def run_notebook(path, executed, parameters, cwd):
         assert [cell.source for cell in nbformat.read(path, as_version=4).cells] == [PARAMETERS, WORK]
@@ -54,7 +49,7 @@ def test_the_cards_of_all_seeds_go_into_the_kit_and_their_figures_onto_the_page(
     page.parent.mkdir()
     page.write_text("<!-- cards first\nscore: right\n-->\n<!-- end of cards -->\n")
     monkeypatch.setattr(lesson_cards, "ROOT", tmp_path)
-    monkeypatch.setattr(lesson_cards, "EXPERIMENTS", {"98_shapes": {"first": {"rank": [4]}}})
+    monkeypatch.setattr(lesson_cards, "EXPERIMENTS", {"98_shapes": {"first": [{"rank": 4}]}})
     monkeypatch.setattr(lesson_cards, "run_notebook", run_notebook)
     monkeypatch.setattr(sys, "argv", ["", "98_shapes", "--seeds", "3", "--build", str(tmp_path / "build")])
     lesson_cards.main()
