@@ -44,54 +44,60 @@ _TURNS = [("user", [1, 2], [11, 12, 13]), ("assistant", [1, 3], [21, 22]),
           ("user", [1, 2], [14]), ("assistant", [1, 3], [23, 24, 25])]
 
 
-def _labels() -> list[Case]:
-    def spread(content: bool, end: bool, header: bool = False, roles=("assistant",), last_alone: bool = False):
-        labels = []
-        for place, (role, head, said) in enumerate(_TURNS):
-            trained = role in roles and (not last_alone or place == len(_TURNS) - 1)
-            labels += [token if trained and header else IGNORED for token in head]
-            labels += [token if trained and content else IGNORED for token in said]
-            labels += [_END if trained and end else IGNORED]
-        return labels
+def _spread(content: bool, end: bool, header: bool = False, roles=("assistant",), last_alone: bool = False) -> list[int]:
+    """The labels of the conversation when only these parts of these turns carry loss."""
+    labels = []
+    for place, (role, head, said) in enumerate(_TURNS):
+        trained = role in roles and (not last_alone or place == len(_TURNS) - 1)
+        labels += [token if trained and header else IGNORED for token in head]
+        labels += [token if trained and content else IGNORED for token in said]
+        labels += [_END if trained and end else IGNORED]
+    return labels
 
+
+_RIGHT = _spread(content=True, end=True)
+_ALL = _spread(content=True, end=True, header=True, roles=("user", "assistant"))
+_WITHOUT_ENDS = [token for _, head, said in _TURNS for token in [*head, *said]]
+
+
+def _labels() -> list[Case]:
     def labels_of(answer):
         return list(answer([(role, list(head), list(said)) for role, head, said in _TURNS], _END)[1])
 
-    right = spread(content=True, end=True)
-    everything = spread(True, True, header=True, roles=("user", "assistant"))
-    last_end = spread(True, False)[:-1] + [_END]
     return [
-        Case("token ids of the whole", lambda answer: list(answer(_TURNS, _END)[0]), everything, [
-            Hint([token for _, head, said in _TURNS for token in [*head, *said]],
-                 "The end-of-turn token is missing in the ids: every turn is header, content, end_of_turn."),
-            Hint([*[token for _, head, said in _TURNS for token in [*head, *said]], _END],
-                 "Each turn ends with the end-of-turn token, not the conversation alone."),
+        Case("token ids of the whole", lambda answer: list(answer(_TURNS, _END)[0]), _ALL, [
+            Hint(_WITHOUT_ENDS, "The end-of-turn token is missing in the ids: every turn is header, content, "
+                 "end_of_turn."),
+            Hint([*_WITHOUT_ENDS, _END], "Each turn ends with the end-of-turn token, not the conversation alone."),
             Hint(lambda got: IGNORED in got, "-100 belongs in the labels; the model has to read every token."),
             Hint(TypeError, "Return two lists: the ids, then the labels."),
         ]),
-        Case("labels of the whole", labels_of, right, [
-            Hint(spread(True, False), "The end-of-turn token carries no loss here: a model trained on this never "
-                 "learns to stop."),
-            Hint(last_end, "Only the last answer learns to stop: each assistant turn ends with a label for "
-                 "end_of_turn."),
-            Hint(spread(True, True, last_alone=True), "Only the last answer is trained: every assistant turn carries "
-                 "loss."),
-            Hint(spread(True, True, header=True), "The header carries loss too: the template writes it, the model "
-                 "never has to."),
-            Hint(everything, "Everything carries loss: the user's turns are given, not learned."),
-            Hint(spread(True, True, roles=("user",)), "The wrong side of the conversation: the assistant's turns are "
-                 "what is learned."),
-            Hint([label if label != IGNORED or token != _END else _END
-                  for label, token in zip(right, everything, strict=True)],
-                 "The end of the user's turns carries loss as well: the model never writes it."),
-            Hint([*right[1:], IGNORED], "Shifted by one: labels[i] is the label of token i itself, the shift is made "
-                 "where the loss is computed."),
-            Hint(lambda got: len(got) != len(right), "There must be as many labels as ids: use -100 where there is no "
-                 "loss."),
-            Hint(lambda got: 0 in got and IGNORED not in got, "0 is a token; a place without loss is marked -100."),
-        ]),
+        Case("labels of the whole", labels_of, _RIGHT, _label_hints()),
         Case("a single turn", lambda answer: list(answer([("assistant", [1, 3], [21])], _END)[1]),
              [IGNORED, IGNORED, 21, _END]),
+    ]
+
+
+def _label_hints() -> list[Hint]:
+    every_end = [_END if token == _END else label for label, token in zip(_RIGHT, _ALL, strict=True)]
+    return [
+        Hint(_spread(True, False), "The end-of-turn token carries no loss here: a model trained on this never learns "
+             "to stop."),
+        Hint([*_spread(True, False)[:-1], _END], "Only the last answer learns to stop: each assistant turn ends with "
+             "a label for end_of_turn."),
+        Hint(_spread(True, True, last_alone=True), "Only the last answer is trained: every assistant turn carries "
+             "loss."),
+        Hint(_spread(True, True, header=True), "The header carries loss too: the template writes it, the model never "
+             "has to."),
+        Hint(_ALL, "Everything carries loss: the user's turns are given, not learned."),
+        Hint(_spread(True, True, roles=("user",)), "The wrong side of the conversation: the assistant's turns are "
+             "what is learned."),
+        Hint(every_end, "The end of the user's turns carries loss as well: the model never writes it."),
+        Hint([*_RIGHT[1:], IGNORED], "Shifted by one: labels[i] is the label of token i itself, the shift is made "
+             "where the loss is computed."),
+        Hint(lambda got: len(got) != len(_RIGHT), "There must be as many labels as ids: use -100 where there is no "
+             "loss."),
+        Hint(lambda got: 0 in got and IGNORED not in got, "0 is a token; a place without loss is marked -100."),
     ]
 
 
