@@ -220,12 +220,12 @@ def test_the_shipped_cards_are_of_the_shipped_base_with_three_seeds_or_more(card
     assert min(len(chosen) for chosen in points(cards).values()) >= 3
 
 
-def test_the_run_that_the_notebook_makes_is_among_the_shipped_ones_and_so_are_the_usual_rates(cards):
+def test_the_run_that_the_notebook_makes_is_among_the_shipped_ones_and_so_is_a_usual_rate(cards):
     default = declared_parameters(NOTEBOOK)
     method = default["method"].default
     rates = {kind: methods.default_learning_rate(kind, methods.SMALL_MODEL) for kind in (method, "full")}
     assert (method, rates[method]) in points(cards)
-    assert {("full", 1e-5), ("full", 5e-5), ("full", rates["full"])} <= points(cards).keys()
+    assert {("full", 5e-5), ("full", rates["full"])} <= points(cards).keys()
 
 
 def test_without_its_adapter_every_shipped_lora_run_is_the_base_again(cards):
