@@ -33,8 +33,8 @@ def records(split: str) -> list[dict]:
         Refusal: no such split.
 
     Example:
-        >>> print(records("train")[0]["output"].splitlines()[1])
-        Urgency: see a doctor
+        >>> records("test")[0]["output"].splitlines()[0]
+        'Condition: marsh fever'
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)

@@ -57,7 +57,7 @@ def draw(family: str, language: str, generator: random.Random, book: Book = phra
 
     Example:
         >>> draw("colour", "en", random.Random(1)).answer
-        'red'
+        'yellow'
     """
     return FAMILIES[family](language, generator, book)
 

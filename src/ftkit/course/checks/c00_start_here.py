@@ -44,7 +44,7 @@ _TURNS = [("user", [1, 2], [11, 12, 13]), ("assistant", [1, 3], [21, 22]),
           ("user", [1, 2], [14]), ("assistant", [1, 3], [23, 24, 25])]
 
 
-def _spread(content: bool, end: bool, header: bool = False, roles=("assistant",), last_alone: bool = False) -> list[int]:
+def _spread(content: bool, end: bool, header: bool = False, roles=("assistant",), last_alone=False) -> list[int]:
     """The labels of the conversation when only these parts of these turns carry loss."""
     labels = []
     for place, (role, head, said) in enumerate(_TURNS):
