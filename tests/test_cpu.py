@@ -57,3 +57,11 @@ def test_an_error_in_one_part_reaches_the_caller(two_threads):
 
 def test_reusing_memory_says_whether_it_could():
     assert cpu.reuse_freed_memory_() in (True, False)
+
+
+def test_the_precision_of_products_is_open_for_a_while_only():
+    assert cpu.matmul_precision() in ("medium", "highest")
+    with pytest.raises(ZeroDivisionError), cpu.matmul("medium"):
+        assert torch.get_float32_matmul_precision() == "medium"
+        1 // 0  # noqa: B018
+    assert torch.get_float32_matmul_precision() == "highest"

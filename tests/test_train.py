@@ -46,6 +46,7 @@ def examples_of(count, seed=0, step=3):
 
 EXAMPLES, HELD_OUT = examples_of(20), examples_of(6, seed=1)
 CONFIG = TrainConfig(learning_rate=1e-2, max_steps=12, batch_size=4)
+EXACT = replace(CONFIG, matmul_precision="highest")  # where sums are compared with sums
 
 
 def without_times(records):
@@ -83,7 +84,7 @@ def by_hand(model, config, order):
 
 
 def test_losses_are_those_of_a_loop_written_by_hand():
-    config = replace(CONFIG, batch_size=2, accumulation=2, grouping="sequential", weight_decay=0.1, max_grad_norm=0.5)
+    config = replace(EXACT, batch_size=2, accumulation=2, grouping="sequential", weight_decay=0.1, max_grad_norm=0.5)
     ours, theirs = model_of(), model_of()
     records = list(train(ours, EXAMPLES, config))
     rows = [EXAMPLES[4 * step % 20 : 4 * step % 20 + 4] for step in range(12)]
@@ -100,7 +101,7 @@ def test_losses_are_those_of_a_loop_written_by_hand():
 def test_accumulation_is_a_bigger_batch():
     examples = sorted(EXAMPLES, key=lambda one: sum(label >= 0 for label in one[1]))  # few labels first, many last
     split, whole = model_of(), model_of()
-    config = replace(CONFIG, max_steps=5, grouping="sequential")
+    config = replace(EXACT, max_steps=5, grouping="sequential")
     apart = list(train(split, examples, replace(config, batch_size=1, accumulation=4)))
     together = list(train(whole, examples, config))
     # the same sums in another order, over five steps
@@ -110,7 +111,7 @@ def test_accumulation_is_a_bigger_batch():
 
 def test_accumulation_weighs_tokens_and_not_micro_batches():
     few, many = ([1, 2, 3, 4, 5, 6], [-100] * 5 + [6]), ([7, 8, 9, 1, 2, 3], [-100] + [8, 9, 1, 2, 3])
-    config = replace(CONFIG, max_steps=1, batch_size=1, accumulation=2, grouping="sequential")
+    config = replace(EXACT, max_steps=1, batch_size=1, accumulation=2, grouping="sequential")
     record = next(train(model_of(), [few, many], config))
     alone = [next(train(model_of(), [one], replace(config, accumulation=1)))["loss"] for one in (few, many)]
     assert record["loss"] == pytest.approx((alone[0] + 5 * alone[1]) / 6, rel=1e-6)  # one token and five
@@ -118,7 +119,7 @@ def test_accumulation_weighs_tokens_and_not_micro_batches():
 
 
 def test_packed_rows_learn_what_padded_rows_learn():
-    config = replace(CONFIG, max_steps=3, batch_size=20, seq_len=32)
+    config = replace(EXACT, max_steps=3, batch_size=20, seq_len=32)
     padded = list(train(model_of(), EXAMPLES, replace(config, grouping="sequential")))
     packed = list(train(model_of(), EXAMPLES, replace(config, grouping="packed")))
     # attention sums over a row with masked places in between: another order of summing
@@ -200,6 +201,13 @@ def test_mixed_precision_keeps_its_weights_in_float32_and_changes_with_the_next_
     # bfloat16 has 8 bits: 0.4 % of a logit of size 1, averaged over tokens
     assert mixed[0]["loss"] == pytest.approx(full[0]["loss"], rel=1e-2)
     assert mixed[-1]["held_out_loss"] == pytest.approx(full[-1]["held_out_loss"], rel=3e-2)
+
+
+def test_products_in_bfloat16_learn_the_same_to_their_rounding():
+    exact, rounded = ([one["loss"] for one in train(model_of(), EXAMPLES, replace(CONFIG, matmul_precision=precision))]
+                      for precision in ("highest", "medium"))
+    assert rounded == pytest.approx(exact, rel=1e-2)  # bfloat16 keeps three digits of a factor
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_trainings_of_different_precision_may_take_turns():

@@ -11,7 +11,7 @@ from ftkit.train import checkpoint
 from ftkit.train.checkpoint import Snapshot, check_fits, newest, read, write
 
 IDENTITY = {"config": {"learning_rate": 0.1, "seed": 0}, "trainable": {"a.weight": [2, 2], "b.weight": [3]},
-            "frozen": "f0", "examples": "e0", "held_out": None, "threads": 2}
+            "frozen": "f0", "examples": "e0", "held_out": None, "threads": 2, "matmul_precision": "medium"}
 
 
 def snapshot(step=3):
@@ -137,8 +137,10 @@ def test_a_checkpoint_of_a_newer_ftkit_is_refused_even_if_an_older_one_is_there(
     ({"frozen": "f1"}, r"must be of this model, got 'one of another model: the frozen weights differ'\."),
     ({"examples": "e1"}, r"checkpoint of step 3 must be made on these examples, got 'one made on other data'\."),
     ({"held_out": "h1"}, r"must be made with these held-out examples, got 'one made on other data'\."),
-    ({"threads": 1}, r"torch threads must be 2, as when this run began, got 1\. Another number changes the last bits\. "
-                     r"Call torch\.set_num_threads\(2\) first, or set OMP_NUM_THREADS=2\."),
+    ({"threads": 1}, r"torch threads must be 2, as when this run began, got 1\. Another one changes the last bits\. "
+                     r"Call torch\.set_num_threads\(2\), or set OMP_NUM_THREADS=2\."),
+    ({"matmul_precision": "highest"}, r"matmul_precision must be medium, as when this run began, got 'highest'\. Another "
+                                      r"one changes the last bits\. Set matmul_precision='medium'\."),
 ])
 def test_a_checkpoint_of_another_training_is_refused(changes, words):
     with pytest.raises(Refusal, match=words):

@@ -29,6 +29,7 @@ from ftkit.train.schedule import rate, warmup_steps
     ({"warmup_ratio": 1.1}, r"warmup_ratio must be a share from 0 to 1, got 1\.1\. Take 0\.1\."),
     ({"schedule": "linaer"}, r"schedule must be one of constant, linear, cosine, got 'linaer'\. Did you mean linear\?"),
     ({"precision": "fp8"}, r"precision must be one of no, bf16, fp16, got 'fp8'\."),
+    ({"matmul_precision": "low"}, r"matmul_precision must be one of auto, highest, high, medium, got 'low'\."),
     ({"grouping": "bucket"}, r"grouping must be one of buckets, .*Did you mean buckets\?"),
     ({"grouping": "packed"}, r"seq_len must be given with grouping='packed', got None\. Take twice the longest"),
     ({"weight_decay": -0.1}, r"weight_decay must be a number, 0 or more, got -0\.1\."),

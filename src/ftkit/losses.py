@@ -66,7 +66,7 @@ def _logits_at_labels(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch
     width = batch.labels.shape[1]
     with _head_given_only(model, rows, before, width) as used:
         logits = _run(model, batch).logits
-    picked = logits[0] if used else _picked(logits, rows, before, width)[0]  # (n, vocabulary)
+    picked = logits.squeeze(0) if used else _picked(logits, rows, before, width).squeeze(0)  # (n, vocabulary)
     return picked, batch.labels[rows, before + 1], (rows, before + 1)
 
 

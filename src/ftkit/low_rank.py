@@ -4,7 +4,10 @@ Knows nothing about modules, models or dropout: tensors in, a tensor out.
 """
 
 import torch
+import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
+
+from ftkit import cpu
 
 
 def low_rank_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, lora_A: torch.Tensor,
@@ -37,9 +40,10 @@ class _LowRankLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, lora_A, lora_B, scaling):
         tokens = x.reshape(-1, x.shape[-1])  # (tokens, in)
-        low = tokens @ lora_A.t()  # (tokens, rank)
-        y = tokens @ weight.t() if bias is None else torch.addmm(bias, tokens, weight.t())  # (tokens, out)
-        y.addmm_(low, lora_B.t(), alpha=scaling)
+        y = F.linear(tokens, weight, bias)  # (tokens, out)
+        with cpu.matmul("highest"):
+            low = F.linear(tokens, lora_A)  # (tokens, rank)
+            y.addmm_(low, lora_B.t(), alpha=scaling)
         ctx.save_for_backward(tokens, weight, lora_A, lora_B, low)
         ctx.scaling, ctx.x_shape = scaling, x.shape
         return y.view(*x.shape[:-1], y.shape[-1])
@@ -49,10 +53,11 @@ class _LowRankLinear(torch.autograd.Function):
     def backward(ctx, grad_y):
         tokens, weight, lora_A, lora_B, low = ctx.saved_tensors
         grad = grad_y.reshape(-1, grad_y.shape[-1])  # (tokens, out)
-        grad_low = (grad @ lora_B).mul_(ctx.scaling)  # (tokens, rank)
-        grad_A = grad_low.t() @ tokens  # (rank, in)
-        grad_B = (grad.t() @ low).mul_(ctx.scaling)  # (out, rank)
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight).addmm_(grad_low, lora_A).view(ctx.x_shape)
+        grad_x = grad @ weight if ctx.needs_input_grad[0] else None  # (tokens, in)
+        with cpu.matmul("highest"):
+            grad_low = (grad @ lora_B).mul_(ctx.scaling)  # (tokens, rank)
+            grad_A = grad_low.t() @ tokens  # (rank, in)
+            grad_B = (low.t() @ grad).mul_(ctx.scaling).t()  # (out, rank), the faster way round
+            if grad_x is not None:
+                grad_x = grad_x.addmm_(grad_low, lora_A).view(ctx.x_shape)
         return grad_x, None, None, grad_A, grad_B, None

@@ -15,7 +15,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "errors": (0, set()),
     "units": (1, set()), "files": (1, set()), "cpu": (1, TORCH), "tables": (1, set()),
     "device": (2, TORCH | {"psutil"}), "targets": (2, TORCH), "chat": (2, TORCH), "batches": (2, TORCH),
-    "losses": (2, TORCH), "low_rank": (2, TORCH), "scrub": (1, set()),
+    "losses": (2, TORCH), "low_rank": (2, TORCH), "fused": (2, TORCH | {"transformers"}), "scrub": (1, set()),
     "checkpoints": (2, set()), "peft_layout": (2, TORCH | {"safetensors"}),
     "cards": (2, set()), "locks": (2, {"psutil"}), "runs": (3, {"pandas", "torch"}),
     "lora": (3, TORCH | {"safetensors"}),

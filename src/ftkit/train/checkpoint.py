@@ -135,10 +135,12 @@ def check_fits(snapshot: Snapshot, identity: dict) -> None:
         if old[key] != identity[key]:
             raise refusal(name, words, "one of another model: the frozen weights differ" if key == "frozen"
                           else "one made on other data", other)
-    was, now = old["threads"], identity["threads"]
-    if None not in (was, now) and was != now:
-        raise refusal("torch threads", f"{was}, as when this run began", now, "Another number changes the last bits. "
-                      f"Call torch.set_num_threads({was}) first, or set OMP_NUM_THREADS={was}.")
+    for key, name, way in (("threads", "torch threads", "Call torch.set_num_threads({0}), or set OMP_NUM_THREADS={0}."),
+                           ("matmul_precision", "matmul_precision", "Set matmul_precision={0!r}.")):
+        was, now = old[key], identity[key]
+        if None not in (was, now) and was != now:
+            raise refusal(name, f"{was}, as when this run began", now,
+                          f"Another one changes the last bits. {way.format(was)}")
 
 
 def _check_trainable(name: str, old: dict, new: dict) -> None:

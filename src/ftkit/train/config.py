@@ -7,6 +7,7 @@ from ftkit.errors import refusal, unknown
 
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("no", "bf16", "fp16")
+MATMUL_PRECISIONS = ("auto", "highest", "high", "medium")
 GROUPINGS = ("buckets", "shuffled", "sequential", "packed")
 
 
@@ -26,6 +27,8 @@ class TrainConfig:
         weight_decay: of AdamW, on weights of two and more dimensions; none on biases and norms.
         max_grad_norm: gradients are scaled down to this norm; None leaves them be.
         precision: "no", or mixed precision in "bf16" or (on a GPU) "fp16".
+        matmul_precision: of products of float32 matrices, in torch's terms: "highest", "high" or "medium"; "auto" is
+            "medium" on CPUs that gain by it (`cpu.matmul_precision`) and "highest" elsewhere.
         activation_checkpointing: compute activations again in the backward pass: less memory, about a third slower.
         grouping: "buckets" (rows of like length together), "shuffled", "sequential", or "packed" (several examples a
             row of `seq_len` tokens, none of which sees another).
@@ -56,6 +59,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     max_grad_norm: float | None = 1.0
     precision: str = "no"
+    matmul_precision: str = "auto"
     activation_checkpointing: bool = False
     grouping: str = "buckets"
     seq_len: int | None = None
@@ -67,7 +71,8 @@ class TrainConfig:
 
     def __post_init__(self):
         self._check_numbers()
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("grouping", GROUPINGS)):
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS),
+                            ("matmul_precision", MATMUL_PRECISIONS), ("grouping", GROUPINGS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
         if (self.max_steps is None) == (self.epochs is None):

@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from ftkit import cpu
+from ftkit.batches import Batch
 from ftkit.device import restore_rng_, rng_state, seed_everything
 from ftkit.errors import refusal
+from ftkit.fused import fused
 from ftkit.losses import label_loss
 from ftkit.train.config import TrainConfig
 from ftkit.train.order import Order
@@ -37,6 +39,8 @@ class Learner:
         self.device = next(iter(self.parameters.values())).device
         cpu.reuse_freed_memory_()
         _check_possible(self.parameters, self.device, model, config)
+        auto = cpu.matmul_precision() if self.device.type == "cpu" else "highest"
+        self.matmul_precision = auto if config.matmul_precision == "auto" else config.matmul_precision
         self._accelerator = _accelerator(config.precision, self.device)
         decayed = [one for one in self.parameters.values() if one.dim() > 1]
         others = [one for one in self.parameters.values() if one.dim() <= 1]
@@ -59,7 +63,7 @@ class Learner:
         loss, real_tokens = 0.0, 0
         for rows in micro_batches:
             batch = order.batch(rows).to(self.device)
-            with cpu.attention_for(self.model, *batch.input_ids.shape):
+            with self._fast(batch):
                 with self._autocast():
                     part = label_loss(self.model, batch)[0] / label_tokens
                 self._accelerator.backward(part)
@@ -80,10 +84,15 @@ class Learner:
         for step in held_out.steps():
             for rows in step.rows:
                 batch = held_out.batch(rows).to(self.device)
-                with self._autocast(), cpu.attention_for(self.model, *batch.input_ids.shape):
+                with self._fast(batch), self._autocast():
                     part, count = label_loss(self.model, batch)
                 total, label_tokens = total + float(part), label_tokens + count
         return total / label_tokens
+
+    @contextmanager
+    def _fast(self, batch: Batch) -> Iterator[None]:
+        with cpu.matmul(self.matmul_precision), fused(self.model, *batch.input_ids.shape):
+            yield
 
     def _autocast(self) -> torch.autocast:
         # not the accelerator's: it asks the process-wide state, wrong when two trainings take turns in one process

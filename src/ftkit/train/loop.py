@@ -23,6 +23,7 @@ from ftkit.train.schedule import rate, warmup_steps
 
 FIELDS = ("step", "epoch", "loss", "held_out_loss", "learning_rate", "grad_norm", "real_tokens", "tokens_per_s",
           "peak_gib", "elapsed_s")
+HERE = {"threads": None, "matmul_precision": None}  # of an identity: what no longer matters once a training is over
 Evaluate = Callable[[nn.Module], dict]
 
 
@@ -177,7 +178,7 @@ class _Training:
             self._checkpoint()  # so that a restart begins with these weights, whatever the model has become since
             return
         progress = Progress(**snapshot.state["progress"])
-        checkpoint.check_fits(snapshot, self.identity | ({"threads": None} if progress.finished else {}))
+        checkpoint.check_fits(snapshot, self.identity | (HERE if progress.finished else {}))
         records = self.run.trace() if progress.finished else self.run.cut_trace_(snapshot.step)
         records = [record for record in records if "step" in record]
         if [record["step"] for record in records] != list(range(1, snapshot.step + 1)):
@@ -192,10 +193,12 @@ class _Training:
 
     def _identity(self) -> dict:
         shapes = {name: list(one.shape) for name, one in self.learner.parameters.items()}
+        on_cpu = self.learner.device.type == "cpu"
         return {"config": asdict(self.config), "trainable": shapes, "frozen": hash_of(frozen_of(self.learner.model)),
                 "examples": self.order.fingerprint(),
                 "held_out": self.held_out.fingerprint() if self.held_out is not None else None,
-                "threads": thread_count() if self.learner.device.type == "cpu" else None}
+                "threads": thread_count() if on_cpu else None,
+                "matmul_precision": self.learner.matmul_precision if on_cpu else None}
 
     def _refuse_not_finite(self, step: Step, result: dict) -> None:
         for name, value in (("loss", result["loss"]), ("grad_norm", result["grad_norm"])):
