@@ -39,25 +39,29 @@ def low_rank_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | 
 class _LowRankLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, lora_A, lora_B, scaling):
-        tokens = x.reshape(-1, x.shape[-1])  # (tokens, in)
-        y = F.linear(tokens, weight, bias)  # (tokens, out)
-        with cpu.matmul("highest"):
-            low = F.linear(tokens, lora_A)  # (tokens, rank)
-            y.addmm_(low, lora_B.t(), alpha=scaling)
-        ctx.save_for_backward(tokens, weight, lora_A, lora_B, low)
-        ctx.scaling, ctx.x_shape = scaling, x.shape
-        return y.view(*x.shape[:-1], y.shape[-1])
+        y = F.linear(x, weight, bias)
+        with cpu.matmul("highest"):  # thin products gain nothing by rounding
+            low = F.linear(x, lora_A)
+            y.view(-1, y.shape[-1]).addmm_(_rows(low), lora_B.t(), alpha=scaling)  # in place
+        ctx.save_for_backward(x, weight, lora_A, lora_B, low)
+        ctx.scaling = scaling
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_y):
-        tokens, weight, lora_A, lora_B, low = ctx.saved_tensors
-        grad = grad_y.reshape(-1, grad_y.shape[-1])  # (tokens, out)
-        grad_x = grad @ weight if ctx.needs_input_grad[0] else None  # (tokens, in)
+        x, weight, lora_A, lora_B, low = ctx.saved_tensors
+        grad = _rows(grad_y)
+        grad_x = grad @ weight if ctx.needs_input_grad[0] else None
         with cpu.matmul("highest"):
-            grad_low = (grad @ lora_B).mul_(ctx.scaling)  # (tokens, rank)
-            grad_A = grad_low.t() @ tokens  # (rank, in)
-            grad_B = (low.t() @ grad).mul_(ctx.scaling).t()  # (out, rank), the faster way round
+            grad_low = (grad @ lora_B).mul_(ctx.scaling)
+            grad_A = grad_low.t() @ _rows(x)
+            grad_B = (_rows(low).t() @ grad).mul_(ctx.scaling).t()  # the faster way round
             if grad_x is not None:
-                grad_x = grad_x.addmm_(grad_low, lora_A).view(ctx.x_shape)
+                grad_x = grad_x.addmm_(grad_low, lora_A).view(x.shape)
         return grad_x, None, None, grad_A, grad_B, None
+
+
+def _rows(x: torch.Tensor) -> torch.Tensor:
+    """All tokens of a batch below each other: (..., width) as (tokens, width)."""
+    return x.reshape(-1, x.shape[-1])
