@@ -25,8 +25,8 @@ from ftkit.train.config import TrainConfig
 from ftkit.train.loop import train
 
 RECIPES = {
-    "lora": {"learning_rate": 4e-3, "max_steps": 640, "batch_size": 8},
-    "full": {"learning_rate": 1e-3, "max_steps": 640, "batch_size": 8},
+    "lora": {"learning_rate": 4e-3, "max_steps": 760, "batch_size": 8},
+    "full": {"learning_rate": 1e-3, "max_steps": 760, "batch_size": 8},
 }
 SETTINGS = {"lora": {"rank": 8, "alpha": 16}, "full": {}}
 BUILD = Path(__file__).parents[1] / "build" / "embedded_base"
@@ -54,7 +54,8 @@ def fine_tuned(method: str, seed: int, split: str, **changes) -> dict:
     records = list(train(prepared.model, examples, config, pad_id=tokenizer.pad_token_id))
     elapsed_s = time.perf_counter() - started
     return {"method": method, "seed": seed, "train_s": elapsed_s, "steps": len(records),
-            "trainable": prepared.trainable, "loss": records[-1]["loss"], **changes, **measured(prepared.model, tokenizer, split)}
+            "trainable": prepared.trainable, "loss": records[-1]["loss"], **changes,
+            **measured(prepared.model, tokenizer, split)}
 
 
 def choose(seeds: int) -> None:
