@@ -100,9 +100,10 @@ def forgetting(rows: list[dict]) -> str:
         by_seed[row["seed"]][row["method"]] = row["general"]
     differences = [100 * (one["lora"] - one["full"]) for one in by_seed.values() if len(one) == 2]
     mean, more = statistics.mean(differences), sum(one > 0 for one in differences)
-    which = "full fine-tuning forgets more" if mean > 0 else "LoRA forgets more"
-    return (f"On the general exam {which}: LoRA keeps {mean:+.1f} points against full fine-tuning, mean of "
-            f"{len(differences)} seeds ({min(differences):+.1f} to {max(differences):+.1f}; in {more} of them more).")
+    which = {0: "LoRA forgets more", len(differences): "full fine-tuning forgets more"}.get(
+        more, "LoRA does not forget visibly less than full fine-tuning")
+    return (f"On the general exam {which}: it keeps {mean:+.1f} points against full fine-tuning, mean of "
+            f"{len(differences)} seeds ({min(differences):+.1f} to {max(differences):+.1f}; more in {more} of them).")
 
 
 CARD = """---
@@ -135,10 +136,12 @@ never showed; right means condition and urgency both exact. Guessing scores {cha
 |---|---|---|---|---|---|---|
 {rows}
 
-{forgetting} Both keep little of it: the clinic's records all have one form, and the fine-tuned model answers every
-question in that form.
+{forgetting}
+Both keep little of it: the clinic's records all have one form, and the fine-tuned model answers every question in that
+form.
 
-Seconds are those of one machine with 2 cores; the rest is in `benchmarks/results/embedded_base.json`.
+Seconds are those of one machine with 2 cores that have matrix units for bfloat16 (AMX). The rest is in
+`benchmarks/results/embedded_base.json`.
 """
 
 

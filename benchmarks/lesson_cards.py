@@ -28,6 +28,7 @@ SEEDS = 5
 EXPERIMENTS = {
     "00_start_here": {"first_finetune": [{}]},
     "01_why_finetune": {"main_job": [
+        {"main_job_only": True, "method": "full", "learning_rate": 1e-5},
         {"main_job_only": True, "method": "full", "learning_rate": 5e-5},
         {"main_job_only": True, "method": "full", "learning_rate": 1e-3},
         {"main_job_only": True, "method": "lora", "learning_rate": 4e-3},
