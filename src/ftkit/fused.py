@@ -7,7 +7,7 @@ Knows nothing about adapters, losses or training: while `fused` is open, a model
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from torch import nn
@@ -40,21 +40,23 @@ def fused(model: nn.Module, rows: int, width: int) -> Iterator[None]:
 
     loaded = (sys.modules.get(f"transformers.models.{one}.modeling_{one}") for one in FAMILIES)
     families = [module for module in loaded if module is not None]
+    norms = [getattr(module, name) for module in families for name in NORMS if hasattr(module, name)]
+    attention = attentions["sdpa"]
     with cpu.attention_for(model, rows, width) as is_short:
         try:
-            for family in families:
-                norm = next(getattr(family, name) for name in NORMS if hasattr(family, name))
+            for norm in norms:
                 norm.forward = _norm_forward(_original(norm, "forward"))
-                family.apply_rotary_pos_emb = _rotary(_original(family, "apply_rotary_pos_emb"))
+            for module in families:
+                module.apply_rotary_pos_emb = _rotary(_original(module, "apply_rotary_pos_emb"))
             if is_short:
                 attentions["sdpa"] = _attention
             yield
         finally:
-            for family in families:
-                norm = next(getattr(family, name) for name in NORMS if hasattr(family, name))
+            for norm in norms:
                 norm.forward = _original(norm, "forward")
-                family.apply_rotary_pos_emb = _original(family, "apply_rotary_pos_emb")
-            attentions._local_mapping.pop("sdpa", None)
+            for module in families:
+                module.apply_rotary_pos_emb = _original(module, "apply_rotary_pos_emb")
+            attentions["sdpa"] = attention
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
@@ -113,7 +115,7 @@ class _Rotation(torch.autograd.Function):
     def forward(ctx, x, cos, sin):
         ctx.save_for_backward(cos, sin)
         (a, b), (cos_a, cos_b), (sin_a, sin_b) = _halves(x), _halves(cos), _halves(sin)
-        out = torch.empty(x.shape, dtype=x.dtype)
+        out = x.new_empty(x.shape)
         out_a, out_b = _halves(out)
         torch.mul(a, cos_a, out=out_a).addcmul_(b, sin_a, value=-1)
         torch.mul(b, cos_b, out=out_b).addcmul_(a, sin_b)
@@ -124,7 +126,7 @@ class _Rotation(torch.autograd.Function):
     def backward(ctx, grad):
         (a, b), (cos_a, cos_b), (sin_a, sin_b) = map(_halves, (grad, *ctx.saved_tensors))
         rows, heads, width, head = grad.shape
-        out = torch.empty(rows, width, heads, head, dtype=grad.dtype).transpose(1, 2)  # as the projection wrote x
+        out = grad.new_empty(rows, width, heads, head).transpose(1, 2)  # as the projection wrote x
         out_a, out_b = _halves(out)
         torch.mul(a, cos_a, out=out_a).addcmul_(b, sin_b)
         torch.mul(b, cos_b, out=out_b).addcmul_(a, sin_a, value=-1)
@@ -191,7 +193,7 @@ def _original(owner: type, name: str) -> Callable:
     return getattr(owner, name)
 
 
-@cache
+@lru_cache(maxsize=1)  # all layers ask for the same one
 def _mask(width: int, dtype: torch.dtype) -> torch.Tensor:
     return torch.full((width, width), -torch.inf, dtype=dtype).triu_(1)
 
