@@ -229,7 +229,8 @@ BAD_TEMPLATES = [
     (CHATML.replace("{{ m.content + '<|im_end|>' }}{% endgeneration %}", "{{ m.content | upper }}{% endgeneration %}"),
      "one that writes an answer unchanged, right after the generation prompt, got 'REST"),
     ("{{ raise_exception('System role not supported') }}",
-     "a conversation that the tokenizer's chat template accepts, got 'System role not supported'. Leave out the system turn"),
+     "a conversation that the tokenizer's chat template accepts, got 'System role not supported'. Leave out the system "
+     "turn"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The fused parts compute what transformers' own do, to the rounding of float32, and are gone when they are not wanted."""
+"""The fused parts compute what transformers' own do, to the rounding of float32, and are gone when not wanted."""
 
 import pytest
 import torch

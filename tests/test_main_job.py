@@ -193,7 +193,8 @@ def test_a_function_of_ones_own_scores_the_held_out_records_or_an_exam_file(exam
                       "got 'exat'. Did you mean exact"),
     ("exam.csv", "exakt", "scoring must be one of exact, contains, numeric, f1, file.py:function, got 'exakt'. "
                           "Did you mean exact"),
-    ("exam.csv", "nowhere.py:points", "scoring must be a function in an existing file, got 'nowhere.py'. Check the path"),
+    ("exam.csv", "nowhere.py:points", "scoring must be a function in an existing file, got 'nowhere.py'. "
+                                  "Check the path"),
     ("points.py:point", "exact", "function in points.py must be one of points, got 'point'. Did you mean points"),
     ("records.jsonl", "exact", "records.jsonl, line 1: question must be text that is not empty"),
 ])

@@ -139,8 +139,8 @@ def test_a_checkpoint_of_a_newer_ftkit_is_refused_even_if_an_older_one_is_there(
     ({"held_out": "h1"}, r"must be made with these held-out examples, got 'one made on other data'\."),
     ({"threads": 1}, r"torch threads must be 2, as when this run began, got 1\. Another one changes the last bits\. "
                      r"Call torch\.set_num_threads\(2\), or set OMP_NUM_THREADS=2\."),
-    ({"matmul_precision": "highest"}, r"matmul_precision must be medium, as when this run began, got 'highest'\. Another "
-                                      r"one changes the last bits\. Set matmul_precision='medium'\."),
+    ({"matmul_precision": "highest"}, r"matmul_precision must be medium, as when this run began, got 'highest'\. "
+                                      r"Another one changes the last bits\. Set matmul_precision='medium'\."),
 ])
 def test_a_checkpoint_of_another_training_is_refused(changes, words):
     with pytest.raises(Refusal, match=words):

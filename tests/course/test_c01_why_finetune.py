@@ -56,7 +56,7 @@ WRONG = {
     },
     "01.4": {
         "This is one-sided": "tail(n, min(lost, gained))",
-        "Answers that stayed as they were": "min(1, 2 * tail(len(before), min(lost, gained)))",
+        "Answers that stayed the same": "min(1, 2 * tail(len(before), min(lost, gained)))",
         "This is how many were lost": "lost",
         "take the smaller of lost and gained": "min(1, 2 * tail(n, max(lost, gained)))",
         "That is the chance of exactly this split": "min(1, 2 * math.comb(n, min(lost, gained)) / 2 ** n)",
@@ -127,8 +127,8 @@ def test_an_untouched_stub_is_not_attempted(exercise):
     assert graded(exercise, stub).state == NOT_ATTEMPTED
 
 
-@pytest.mark.parametrize(("exercise", "hint", "mistake"), [(exercise, hint, mistake) for exercise, mistakes in WRONG.items()
-                                                           for hint, mistake in mistakes.items()])
+@pytest.mark.parametrize(("exercise", "hint", "mistake"), [
+    (exercise, hint, mistake) for exercise, mistakes in WRONG.items() for hint, mistake in mistakes.items()])
 def test_a_known_wrong_answer_gets_its_own_hint(exercise, hint, mistake):
     namespace = {}
     exec(wrong_source(exercise, mistake), namespace)

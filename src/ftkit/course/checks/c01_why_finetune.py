@@ -84,7 +84,7 @@ def _record_mean() -> list[Case]:
         Case("a short and a long answer", lambda loss: loss(logits, labels), sum(rows) / 2, [
             Hint(all_tokens, "This is the mean over tokens: the long answer counts three times as much. Take the mean "
                  "of each record first."),
-            Hint(unshifted, "The logits at a place predict the token after it: pair logits[:, :-1] with labels[:, 1:]."),
+            Hint(unshifted, "The logits at a place predict the next token: pair logits[:, :-1] with labels[:, 1:]."),
             Hint(shifted_twice, "Shifted twice: logits[:, :-1] already stands one place before labels[:, 1:]."),
             Hint(sum(rows), "This is the sum over records: divide by how many there are."),
             Hint((LN_2 + 6 * LN_2) / 2, "Divide each record's sum by its own number of label tokens."),
@@ -118,7 +118,7 @@ def _sign_test() -> list[Case]:
     return [
         Case("5 lost, none gained, 15 kept", lambda test: chance(test, 15, 5, 0), 2 / 32, [
             Hint(1 / 32, "This is one-sided: a gain as large would surprise as much, so double it."),
-            Hint(lambda got: got < 1e-3, "Answers that stayed as they were say nothing: count only those that changed."),
+            Hint(lambda got: got < 1e-3, "Answers that stayed the same say nothing: count only those that changed."),
             Hint(5, "This is how many were lost: the chance of it is asked for."),
             Hint(2.0, "With k the larger side the sum is over nearly everything: take the smaller of lost and gained."),
             Hint(1.0, "With k the larger side the sum is over nearly everything: take the smaller of lost and gained."),
