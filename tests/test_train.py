@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from ftkit import cpu
 from ftkit.errors import Refusal
 from ftkit.lora import LoraConfig, add_lora_
 from ftkit.runs import open_run, read_card, read_trace
@@ -332,9 +333,11 @@ def test_a_training_killed_between_its_last_checkpoint_and_its_card_gets_its_met
     assert read_card(tmp_path).metrics["steps"] == 12
 
 
-def test_a_finished_training_is_read_with_any_number_of_threads(tmp_path):
+def test_a_finished_training_is_read_with_any_number_of_threads_on_any_processor(tmp_path, monkeypatch):
     with opened(tmp_path) as run:
         list(train(model_of(), EXAMPLES, CONFIG, run=run))
+    other = {"medium": "highest", "highest": "medium"}[cpu.matmul_precision()]
+    monkeypatch.setattr(cpu, "matmul_precision", lambda: other)
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
