@@ -100,7 +100,7 @@ def test_hardware_says_what_matters_for_speed_and_not_whose_it_is():
     import socket
 
     found = device.hardware()
-    assert set(found) == {"cpu", "cores", "memory_gib", "gpu", "platform"}
+    assert set(found) == {"cpu", "cores", "matmul_precision", "memory_gib", "gpu", "platform"}
     assert found["cores"] >= 1 and found["memory_gib"] > 0.1 and found["cpu"]
     words = " ".join(map(str, found.values())).split()
     assert socket.gethostname() not in words and getpass.getuser() not in words

@@ -243,6 +243,16 @@ def test_a_file_is_shown_by_its_name_and_a_picture_is_left_as_it_is(tmp_path):
     assert "patients.json" in to_html(clean, "A title")
 
 
+def test_a_picture_is_described_by_its_caption_on_the_page(caplog):
+    picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
+    cells = [nbformat.v4.new_code_cell('ax = draw()\nplots.caption(ax, "Look at \\"both\\" "\n              "ends.")',
+                                       outputs=[picture]),
+             nbformat.v4.new_code_cell("draw()", outputs=[picture], id="bare")]
+    html = to_html(nbformat.v4.new_notebook(cells=cells), "A title")
+    assert 'alt="Look at &quot;both&quot; ends."' in html and 'alt="A picture, made by the cell bare"' in html
+    assert not caplog.records
+
+
 def test_a_checkout_that_is_not_installed_is_found_by_the_kernel():
     source = str(Path(run_module.ftkit.__file__).resolve().parents[1])
     assert kernel_env({"A": "b"})["PYTHONPATH"].split(os.pathsep)[0] == source or "site-packages" in source

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import torch
 
+from ftkit.cpu import matmul_precision
 from ftkit.errors import refusal, unknown
 from ftkit.units import GIB, KIB
 
@@ -141,9 +142,10 @@ def resident_peak_gib() -> float:
 
 
 def hardware() -> dict:
-    """What this machine is, as far as speed depends on it: cpu, cores, memory_gib, gpu, platform."""
+    """What this machine is, as far as speed depends on it: cpu, cores, matmul_precision, memory_gib, gpu, platform."""
     return {"cpu": _cpu_name(), "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
-            "memory_gib": round(psutil.virtual_memory().total / GIB, 1), "gpu": _gpu_name(),
+            "matmul_precision": matmul_precision(), "gpu": _gpu_name(),
+            "memory_gib": round(psutil.virtual_memory().total / GIB, 1),
             "platform": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"}
 
 

@@ -78,11 +78,12 @@ def packages(required: list[str] | None = None) -> list[Finding]:
 
 
 def processor() -> Finding:
-    """The processor and its cores."""
+    """The processor, its cores, and whether it multiplies matrices in bfloat16."""
     found = hardware()
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     few = "" if cores >= 2 else "The times in the lessons are for two cores: expect about twice as long."
-    return Finding("CPU", NOTE if few else OK, f"{found.get('cpu', platform.machine())}, {cores} cores", few)
+    units = ", matrix units for bfloat16" if found.get("matmul_precision") == "medium" else ""
+    return Finding("CPU", NOTE if few else OK, f"{found.get('cpu', platform.machine())}, {cores} cores{units}", few)
 
 
 def memory() -> Finding:

@@ -3,8 +3,10 @@
 Pictures are left as they are: a short user name can occur in the letters of an encoded picture by chance.
 """
 
+import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from html import escape
 from pathlib import Path
 
 import nbformat
@@ -13,6 +15,7 @@ from nbconvert import HTMLExporter
 from ftkit.scrub import scrub
 
 _DATA_URI = re.compile(r"(data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+)")
+_NO_DESCRIPTION = "No description has been provided for this image"  # nbconvert's words
 _KEPT_BY_CELL = ("duration", "status", "exception")
 
 
@@ -24,8 +27,27 @@ def to_html(notebook: nbformat.NotebookNode, title: str) -> str:
         title: the page's title.
     """
     exporter = HTMLExporter(template_name="lab")
+    exporter.log.setLevel("ERROR")  # it warns of pictures without a description: they get theirs below
     html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
-    return html
+    found = iter(_descriptions(notebook))
+    return re.sub(_NO_DESCRIPTION, lambda match: escape(next(found, match.group())), html)
+
+
+def _descriptions(notebook: nbformat.NotebookNode) -> Iterator[str]:
+    """For each picture what its cell gives to `plots.caption`, for readers who don't see it."""
+    for cell in notebook.cells:
+        pictures = sum("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+        words = _captions(cell.source) if pictures else []
+        yield from [*words[:pictures], *[f"A picture, made by the cell {cell.id}"] * (pictures - len(words))]
+
+
+def _captions(source: str) -> list[str]:
+    try:
+        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    except SyntaxError:  # a cell with a line for IPython alone
+        return []
+    return [call.args[-1].value for call in calls if getattr(call.func, "attr", "") == "caption"
+            and call.args and isinstance(call.args[-1], ast.Constant)]
 
 
 def scrubbed(notebook: nbformat.NotebookNode, replacements: Mapping[str, str] | None = None) -> nbformat.NotebookNode:
