@@ -44,7 +44,7 @@ WRONG = {
     },
     "01.3": {
         "This is the mean over tokens": "at(1)[0].mean()",
-        "The logits at a place predict the token after it": "means(0).mean()",
+        "The logits at a place predict the next token": "means(0).mean()",
         "Shifted twice": "means(2).mean()",
         "This is the sum over records": "means(1).sum()",
         "by its own number of label tokens": "at(1)[0].sum() / len(labels)",
