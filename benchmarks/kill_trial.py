@@ -1,7 +1,7 @@
 """Kills a training again and again with SIGKILL, and compares what comes out with an uninterrupted run.
 
     python benchmarks/kill_trial.py              20 kills, 5 of them inside the writing of a checkpoint
-    python benchmarks/kill_trial.py --threads 2  the same with each batch cut in two, a thread for each part
+    python benchmarks/kill_trial.py --threads 2  the same with two torch threads
 
 Three quarters of the kills come from outside, at a random moment after a given step. The others the child gives itself
 at a chosen point inside the writing of a checkpoint: it replaces functions of `os` and of the checkpoint module by ones
@@ -126,9 +126,8 @@ def child(folder: Path, step: int = 0, point: str | None = None) -> None:
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
                                          num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=64))
-    threads = torch.get_num_threads()  # a batch is cut for threads only without dropout, and if it is big enough
-    add_lora_(model, LoraConfig(rank=4, dropout=0.1 if threads == 1 else 0.0), seed=0)
-    config = TrainConfig(learning_rate=1e-2, max_steps=STEPS, batch_size=4 if threads == 1 else 40, accumulation=2,
+    add_lora_(model, LoraConfig(rank=4, dropout=0.1), seed=0)
+    config = TrainConfig(learning_rate=1e-2, max_steps=STEPS, batch_size=4, accumulation=2,
                          schedule="cosine", warmup_steps=5, eval_every=7, checkpoint_every=CHECKPOINT_EVERY,
                          patience=100)
     if point:

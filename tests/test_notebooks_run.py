@@ -243,6 +243,14 @@ def test_a_file_is_shown_by_its_name_and_a_picture_is_left_as_it_is(tmp_path):
     assert "patients.json" in to_html(clean, "A title")
 
 
+def test_what_was_printed_is_one_piece_again_and_a_path_cut_in_two_is_found():
+    pieces = [nbformat.v4.new_output("stream", name=name, text=text)
+              for name, text in (("stdout", "read /data/pati"), ("stdout", "ents.json\n"), ("stderr", "slow\n"))]
+    clean = scrubbed(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("read()", outputs=pieces)]),
+                     {"/data/patients.json": "patients.json"})
+    assert [output.text for output in clean.cells[0].outputs] == ["read patients.json\n", "slow\n"]
+
+
 def test_a_picture_is_described_by_its_caption_on_the_page(caplog):
     picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
     cells = [nbformat.v4.new_code_cell('ax = draw()\nplots.caption(ax, "Look at \\"both\\" "\n              "ends.")',

@@ -5,7 +5,7 @@ Pictures are left as they are: a short user name can occur in the letters of an 
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def scrubbed(notebook: nbformat.NotebookNode, replacements: Mapping[str, str] | 
             cell.metadata["papermill"] = {key: value for key, value in cell.metadata["papermill"].items()
                                           if key in _KEPT_BY_CELL}
         if cell.cell_type == "code":
-            cell.outputs = [nbformat.from_dict(_clean_output(dict(output), pairs)) for output in cell.outputs]
+            cell.outputs = [nbformat.from_dict(_clean_output(output, pairs)) for output in _joined(cell.outputs)]
     return copy
 
 
@@ -81,6 +81,17 @@ def path_replacements(*folders: str | Path) -> dict[str, str]:
             if len(Path(form).parts) > 1:
                 spellings[form] = spellings[form.replace("\\", "\\\\")] = Path(form).name
     return spellings
+
+
+def _joined(outputs: Sequence[Mapping]) -> list[dict]:
+    """Outputs with what was printed in one piece again: a kernel may cut it anywhere, in the middle of a path too."""
+    joined = []
+    for output in map(dict, outputs):
+        if joined and output["output_type"] == "stream" and joined[-1].get("name") == output["name"]:
+            joined[-1]["text"] += output["text"]
+        else:
+            joined.append(output)
+    return joined
 
 
 def _clean_output(output: dict, pairs: list) -> dict:
