@@ -1,4 +1,4 @@
-"""A lesson of its own for these tests: two exercises, their official answers, and a home for the progress file."""
+"""A lesson of its own for these tests, with two exercises and their official answers; and a way to run cells alone."""
 
 import sys
 
@@ -51,3 +51,17 @@ def lesson(tmp_path, monkeypatch):
     yield "98_shapes"
     for module in (checks, solutions):
         sys.modules.pop(f"{module.__name__}.c98_shapes", None)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A function that runs the cells of a notebook in a folder and with a progress file of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FTKIT_HOME", str(tmp_path / ".ftkit"))
+
+    def run_cells(notebook):
+        namespace = {}
+        for cell in notebook.cells:
+            exec(compile(cell.source, cell.id, "exec"), namespace)
+
+    return run_cells

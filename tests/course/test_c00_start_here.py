@@ -131,28 +131,14 @@ def test_an_answer_of_another_kind_gets_its_own_hint(exercise, answer, hint):
     assert report.state == FAILED and hint in hints(report), report
 
 
-@pytest.fixture
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FTKIT_HOME", str(tmp_path / ".ftkit"))
-    return tmp_path
-
-
-def run(notebook):
-    namespace = {}
-    for cell in notebook.cells:
-        exec(compile(cell.source, cell.id, "exec"), namespace)
-    return namespace
-
-
-def test_the_solved_notebook_agrees_with_the_package_and_passes_every_check(own_folder, capsys):
+def test_the_solved_notebook_agrees_with_the_package_and_passes_every_check(run, capsys):
     run(solved_notebook(NOTEBOOK, only=NEEDED_TAGS))
     assert "greedy answers: this notebook and the package agree exactly" in capsys.readouterr().out
     assert (score(STEM).passed, score(STEM).total) == (3, 3)
 
 
 @pytest.mark.parametrize("exercise", sorted(WRONG))
-def test_a_wrong_answer_in_the_notebook_fails_its_check(own_folder, exercise):
+def test_a_wrong_answer_in_the_notebook_fails_its_check(run, exercise):
     source = BODIES[exercise].replace("{}", next(iter(WRONG[exercise].values())))
     kept = [tag for tag in NEEDED_TAGS if tag != "agree"]  # the agreement does not depend on the answers
     run(solved_notebook(NOTEBOOK, only=kept, answers={exercise: source}))

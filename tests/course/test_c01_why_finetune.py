@@ -165,28 +165,14 @@ def test_the_sign_test_of_the_exercise_is_the_exact_binomial_test(seed):
     assert catalogue.solution_value("01.4")(before, after) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.fixture
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FTKIT_HOME", str(tmp_path / ".ftkit"))
-    return tmp_path
-
-
-def run(notebook):
-    namespace = {}
-    for cell in notebook.cells:
-        exec(compile(cell.source, cell.id, "exec"), namespace)
-    return namespace
-
-
-def test_the_solved_notebook_agrees_with_the_package_and_passes_every_check(own_folder, capsys):
+def test_the_solved_notebook_agrees_with_the_package_and_passes_every_check(run, capsys):
     run(solved_notebook(NOTEBOOK, only=NEEDED_TAGS))
     assert "losses of full fine-tuning: this notebook and the package agree within" in capsys.readouterr().out
     assert (score(STEM).passed, score(STEM).total) == (4, 4)
 
 
 @pytest.mark.parametrize("exercise", sorted(WRONG))
-def test_a_wrong_answer_in_the_notebook_fails_its_check(own_folder, exercise):
+def test_a_wrong_answer_in_the_notebook_fails_its_check(run, exercise):
     source = wrong_source(exercise, next(iter(WRONG[exercise].values())))
     kept = [tag for tag in NEEDED_TAGS if tag != "agree"]  # the agreement does not depend on the answers
     run(solved_notebook(NOTEBOOK, only=kept, answers={exercise: source}))

@@ -4,6 +4,7 @@ Pictures are left as they are: a short user name can occur in the letters of an 
 """
 
 import ast
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -26,8 +27,9 @@ def to_html(notebook: nbformat.NotebookNode, title: str) -> str:
         notebook: an executed and scrubbed notebook.
         title: the page's title.
     """
-    exporter = HTMLExporter(template_name="lab")
-    exporter.log.setLevel("ERROR")  # it warns of pictures without a description: they get theirs below
+    log = logging.getLogger(__name__)
+    log.setLevel(logging.ERROR)  # nbconvert warns of pictures without a description: they get theirs below
+    exporter = HTMLExporter(template_name="lab", log=log)
     html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     found = iter(_descriptions(notebook))
     return re.sub(_NO_DESCRIPTION, lambda match: escape(next(found, match.group())), html)
@@ -47,7 +49,7 @@ def _captions(source: str) -> list[str]:
     except SyntaxError:  # a cell with a line for IPython alone
         return []
     return [call.args[-1].value for call in calls if getattr(call.func, "attr", "") == "caption"
-            and call.args and isinstance(call.args[-1], ast.Constant)]
+            and call.args and isinstance(call.args[-1], ast.Constant) and isinstance(call.args[-1].value, str)]
 
 
 def scrubbed(notebook: nbformat.NotebookNode, replacements: Mapping[str, str] | None = None) -> nbformat.NotebookNode:

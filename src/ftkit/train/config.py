@@ -28,7 +28,7 @@ class TrainConfig:
         max_grad_norm: gradients are scaled down to this norm; None leaves them be.
         precision: "no", or mixed precision in "bf16" or (on a GPU) "fp16".
         matmul_precision: of products of float32 matrices, in torch's terms: "highest", "high" or "medium"; "auto" is
-            "medium" on CPUs that gain by it (`cpu.matmul_precision`) and "highest" elsewhere.
+            "medium" on CPUs that gain by it (`cpu.matmul_precision`), "highest" on others; on a GPU as torch is set.
         activation_checkpointing: compute activations again in the backward pass: less memory, about a third slower.
         grouping: "buckets" (rows of like length together), "shuffled", "sequential", or "packed" (several examples a
             row of `seq_len` tokens, none of which sees another).

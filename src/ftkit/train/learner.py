@@ -39,7 +39,7 @@ class Learner:
         self.device = next(iter(self.parameters.values())).device
         cpu.reuse_freed_memory_()
         _check_possible(self.parameters, self.device, model, config)
-        auto = cpu.matmul_precision() if self.device.type == "cpu" else "highest"
+        auto = cpu.matmul_precision() if self.device.type == "cpu" else torch.get_float32_matmul_precision()
         self.matmul_precision = auto if config.matmul_precision == "auto" else config.matmul_precision
         self._accelerator = _accelerator(config.precision, self.device)
         decayed = [one for one in self.parameters.values() if one.dim() > 1]
