@@ -118,7 +118,8 @@ def child(folder: Path, step: int = 0, point: str | None = None) -> None:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from ftkit.lora import LoraConfig, add_lora_
+    from ftkit.lora.adapter import add_lora_
+    from ftkit.lora.config import LoraConfig
     from ftkit.runs import open_run
     from ftkit.train.config import TrainConfig
     from ftkit.train.loop import train

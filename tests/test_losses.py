@@ -17,7 +17,8 @@ from transformers import (
 from ftkit import losses
 from ftkit.batches import collate, collate_packed
 from ftkit.errors import Refusal
-from ftkit.lora import LoraConfig, add_lora_
+from ftkit.lora.adapter import add_lora_
+from ftkit.lora.config import LoraConfig
 
 SIZES = {"vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
          "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64}

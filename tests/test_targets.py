@@ -54,8 +54,8 @@ def test_a_subset_of_letters_is_not_a_match():
 @pytest.mark.parametrize(("config_class", "names", "words"), [
     (Qwen2Config, ["q_porj"], r"got 'q_porj'. Did you mean q_proj or .* This model has q_proj \(3\), k_proj \(3\)"),
     (Phi3Config, ["q_proj", "o_proj"], r"got 'q_proj'.*This model has o_proj \(3\), qkv_proj \(3\)"),
-    (Qwen2Config, ["self_attn"], "names of nn.Linear modules, got 'self_attn'. model.layers.0.self_attn is a Qwen2Att"),
-    (Qwen2Config, ["embed_tokens"], "got 'embed_tokens'. model.embed_tokens is a Embedding"),
+    (Qwen2Config, ["self_attn"], "modules or embeddings, got 'self_attn'. model.layers.0.self_attn is a Qwen2Att"),
+    (Qwen2Config, ["q_porj"], "embeddings: model.embed_tokens"),
     (Qwen2Config, [], r"target_modules must be at least one name, got \(\). This model has q_proj"),
 ])
 def test_a_name_that_does_not_fit_is_refused_with_what_the_model_has(config_class, names, words):
@@ -63,12 +63,68 @@ def test_a_name_that_does_not_fit_is_refused_with_what_the_model_has(config_clas
         targets.find(a_model(config_class), names)
 
 
-def test_a_layer_of_gpt2_is_refused_since_it_is_a_conv1d():
-    model = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=61, n_embd=16, n_layer=2, n_head=2, n_positions=8))
-    with pytest.raises(Refusal, match="got 'c_attn'. transformer.h.0.attn.c_attn is a Conv1D. This model has lm_head"):
-        targets.find(model, ["c_attn"])
-    with pytest.raises(Refusal, match="names of linear modules, got 'all-linear'. This model has none.*Conv1D"):
-        targets.find(model, "all-linear")
+def a_gpt2():
+    return AutoModelForCausalLM.from_config(GPT2Config(vocab_size=61, n_embd=16, n_layer=2, n_head=2, n_positions=8))
+
+
+def a_t5(layers=1, decoder_layers=2):
+    return T5ForConditionalGeneration(T5Config(vocab_size=9, d_model=8, d_ff=8, num_layers=layers, num_heads=2, d_kv=4,
+                                               num_decoder_layers=decoder_layers))
+
+
+def test_the_conv1d_of_gpt2_is_a_linear_module():
+    model = a_gpt2()
+    assert targets.find(model, ["c_attn"]) == ["transformer.h.0.attn.c_attn", "transformer.h.1.attn.c_attn"]
+    assert len(targets.find(model, "all-linear")) == 2 * 4 and "lm_head" not in targets.find(model, "all-linear")
+    assert targets.widths(model.transformer.h[0].attn.c_attn) == (16, 48)
+    assert {name: len(paths) for name, paths in targets.linear_names(model).items()} == {
+        "c_attn": 2, "c_proj": 4, "c_fc": 2, "lm_head": 1}
+
+
+def test_an_embedding_is_found_by_its_name_alone():
+    assert targets.find(a_model(), ["embed_tokens"]) == ["model.embed_tokens"]
+
+
+@pytest.mark.parametrize(("layers", "places"), [("all", [0, 1, 2]), ("first 1", [0]), ("last 2", [1, 2]),
+                                                ((2, 0, 2), [0, 2])])
+def test_layers_are_chosen_by_side_or_by_place(layers, places):
+    assert targets.find(a_model(), ["q_proj"], layers) == [f"model.layers.{at}.self_attn.q_proj" for at in places]
+
+
+def test_each_stack_of_an_encoder_decoder_gives_its_own_last_layers():
+    found = targets.find(a_t5(2, 3), "all-linear", "last 1")
+    assert {path.split(".layer.")[0] for path in found} == {"encoder.block.1", "decoder.block.2"}
+
+
+def test_what_stands_in_no_layer_is_left_out_when_layers_are_chosen():
+    assert "lm_head" in targets.find(a_model(), ["q_proj", "lm_head"])
+    assert "lm_head" not in targets.find(a_model(), ["q_proj", "lm_head"], "first 1")
+    with pytest.raises(Refusal, match="names found in the chosen layers, got 'lm_head'. This model has"):
+        targets.find(a_model(), ["lm_head"], "first 1")
+
+
+@pytest.mark.parametrize("layers", ["first 4", "last 0", "first", "middle 2", (3,), (-1,), (), ("1",)])
+def test_layers_that_are_not_there_are_refused(layers):
+    with pytest.raises(Refusal, match="layers must be 'all', 'first K' or 'last K' with K from 1 to 3, or places from"):
+        targets.find(a_model(), ["q_proj"], layers)
+
+
+def test_a_partial_match_is_taken_where_it_is_asked_for():
+    names = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    assert targets.find(a_model(Phi3Config), names, allow_partial=True) == [
+        f"model.layers.{layer}.self_attn.o_proj" for layer in range(3)]
+    model = a_model()
+    del model.model.layers[1].self_attn.q_proj
+    assert len(targets.find(model, ["q_proj"], allow_partial=True)) == 2
+    with pytest.raises(Refusal, match="names found in the chosen layers, got 'q_pro'"):
+        targets.find(model, ["q_pro"], allow_partial=True)
+
+
+def test_the_projection_that_multihead_attention_never_calls_is_no_target():
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+    assert targets.find(model, "all-linear") == [f"layers.{at}.linear{n}" for at in range(2) for n in (1, 2)]
+    with pytest.raises(Refusal, match="got 'out_proj'. layers.0.self_attn.out_proj stands in an nn.MultiheadAttention"):
+        targets.find(model, ["out_proj"])
 
 
 def test_a_name_missing_in_some_layers_is_refused_naming_them():
@@ -85,12 +141,9 @@ def test_a_name_missing_in_some_layers_is_refused_naming_them():
 
 def test_layers_come_bottom_first_whatever_the_family_calls_them():
     assert targets.layers_of(a_model()) == ["model.layers.0", "model.layers.1", "model.layers.2"]
-    gpt2 = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=61, n_embd=16, n_layer=2, n_head=2, n_positions=8))
-    assert targets.layers_of(gpt2) == ["transformer.h.0", "transformer.h.1"]
-    assert targets.layers_of(nn.ModuleList([nn.Linear(2, 2)])) == ["0"]
-    t5 = T5ForConditionalGeneration(T5Config(vocab_size=9, d_model=8, d_ff=8, num_layers=1, num_decoder_layers=2,
-                                             num_heads=2, d_kv=4))
-    assert targets.layers_of(t5) == ["decoder.block.0", "decoder.block.1"]
+    assert targets.layers_of(a_gpt2()) == ["transformer.h.0", "transformer.h.1"]
+    assert targets.layers_of(nn.ModuleList([nn.Sequential(nn.Linear(2, 2))])) == ["0"]
+    assert targets.layers_of(a_t5()) == ["decoder.block.0", "decoder.block.1"]
 
 
 def test_many_experts_are_not_taken_for_layers():
@@ -135,7 +188,7 @@ def test_a_4_bit_weight_counts_its_numbers_not_its_bytes():
     (lambda m: targets.freeze_(m, ["lm_haed"]), "except_ must be paths that hold parameters.*Did you mean lm_head"),
     (lambda m: targets.layers_of(m.lm_head), "model must be one with a list of layers, got 'Linear'"),
     (lambda m: targets.find(nn.ReLU(), "all-linear"), "This model has none: its modules are ReLU"),
-    (lambda m: targets.find(nn.ReLU(), "q_proj"), "got 'q_proj'. This model has no nn.Linear at all"),
+    (lambda m: targets.find(nn.ReLU(), "q_proj"), "got 'q_proj'. This model has no linear module at all"),
 ])
 def test_bad_input_is_refused_in_a_sentence(call, words):
     with pytest.raises(Refusal, match=words):

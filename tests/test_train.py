@@ -16,7 +16,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from ftkit import cpu
 from ftkit.errors import Refusal
-from ftkit.lora import LoraConfig, add_lora_
+from ftkit.lora.adapter import add_lora_
+from ftkit.lora.config import LoraConfig
 from ftkit.runs import open_run, read_card, read_trace
 from ftkit.train.config import TrainConfig
 from ftkit.train.learner import Learner, Randomness, frozen_of, hash_of

@@ -3,11 +3,32 @@
 Knows nothing about modules, models or dropout: tensors in, a tensor out.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from ftkit import cpu
+
+_open = 0  # for the whole process: activation checkpointing runs layers again in another thread
+
+
+@contextmanager
+def fewest_steps() -> Iterator[None]:
+    """While open, adapted layers may take `low_rank_linear`; else their results are peft's to the last bit."""
+    global _open
+    _open += 1
+    try:
+        yield
+    finally:
+        _open -= 1
+
+
+def is_fewest_steps() -> bool:
+    """Whether `fewest_steps` is open."""
+    return _open > 0
 
 
 def low_rank_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, lora_A: torch.Tensor,

@@ -13,9 +13,12 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from ftkit import lora, peft_layout, targets
+from ftkit import peft_layout, targets
 from ftkit.errors import refusal, unknown
 from ftkit.files import read_json, write_atomic, write_json
+from ftkit.lora.adapter import add_lora_, config_of, lora_layers
+from ftkit.lora.config import LoraConfig
+from ftkit.lora.saving import load_adapter_, save_adapter
 
 METHOD_NAME, TRAINED_NAME = "method.json", "trained.safetensors"
 SMALL_MODEL = 20_000_000
@@ -69,9 +72,9 @@ def prepare(model: nn.Module, method: str, **settings) -> Prepared:
         if name not in defaults:
             raise unknown(f"a setting of {method}", name, defaults)
     chosen = defaults | settings
-    if lora.lora_layers(model):
+    if lora_layers(model):
         raise refusal("model", "one without an adapter", "an adapted one", "Load it anew, or take the adapter out "
-                      "with lora.remove_lora_ first.")
+                      "with remove_lora_ first.")
     apply(model, **chosen)
     return Prepared(model, method, *targets.counts(model), chosen)
 
@@ -84,7 +87,7 @@ def save(prepared: Prepared, folder: str | Path, base_name: str | None = None) -
     """
     folder = Path(folder)
     if prepared.method == "lora":
-        lora.save_adapter(prepared.model, folder, base_name or _base_name(prepared.model))
+        save_adapter(prepared.model, folder, base_name or _base_name(prepared.model))
     else:
         trained = {name: parameter.detach().cpu().contiguous()
                    for name, parameter in prepared.model.named_parameters() if parameter.requires_grad}
@@ -102,8 +105,8 @@ def load(model: nn.Module, folder: str | Path) -> Prepared:
     folder = Path(folder)
     saved = _saved_method(folder)
     if saved["method"] == "lora":
-        lora.load_adapter_(model, folder)
-        return Prepared(model, "lora", *targets.counts(model), saved["settings"] | asdict(lora.config_of(model)))
+        load_adapter_(model, folder)
+        return Prepared(model, "lora", *targets.counts(model), saved["settings"] | asdict(config_of(model)))
     prepared = prepare(model, saved["method"], **saved["settings"])
     _fill_(model, folder)
     return prepared
@@ -153,12 +156,12 @@ def _refuse_quantised(model: nn.Module, method: str) -> None:
 
 
 def _lora(model: nn.Module, seed: int, **settings) -> None:
-    lora.add_lora_(model, lora.LoraConfig(**settings), seed)
+    add_lora_(model, LoraConfig(**settings), seed)
 
 
 _METHODS: dict[str, tuple[Callable[..., None], dict]] = {
     "full": (_full, {}),
-    "lora": (_lora, asdict(lora.LoraConfig()) | {"seed": 0}),
+    "lora": (_lora, asdict(LoraConfig()) | {"seed": 0}),
     "freeze": (_freeze, {"layers": 2}),
     "bitfit": (_bitfit, {}),
 }

@@ -1,9 +1,11 @@
 """The two files of a LoRA adapter as peft writes them, `adapter_config.json` and `adapter_model.safetensors`.
 
 Knows nothing about models: it reads and writes settings and named tensors, and refuses an adapter that does more than
-plain LoRA, because half an adapter would compute something else without a word.
+plain LoRA and modules to save, because half an adapter would compute something else without a word.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,46 +18,68 @@ from ftkit.files import read_json, write_atomic, write_json
 
 CONFIG_NAME, TENSORS_NAME = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
-_PLAIN_STARTS = (True, False, "gaussian", "orthogonal")  # ways to begin that leave the base weights as they are
-_READ = {"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "init_lora_weights"}
+_ENDS, _EMBEDDING_ENDS = (".lora_A.weight", ".lora_B.weight"), (".lora_embedding_A", ".lora_embedding_B")
+_PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")  # ways to begin that leave the base weights as they are
+_READ = {"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "init_lora_weights",
+         "rank_pattern", "alpha_pattern", "modules_to_save"}
 # Fields without effect on a plain adapter's result, or that only say where the adapter sits, which its tensors' names
 # say too. Every other field must be empty.
 _WITHOUT_EFFECT = {"auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode", "layers_pattern",
                    "layers_to_transform", "megatron_core", "peft_version", "qalora_group_size", "revision",
-                   "task_type", "ensure_weight_tying", "runtime_config", "eva_config"}
+                   "task_type", "ensure_weight_tying", "runtime_config", "eva_config",
+                   "fan_in_fan_out"}  # the kind of module decides, here as in peft
 
 
 @dataclass(frozen=True)
 class SavedAdapter:
-    """What a folder holds: settings in peft's names; by module path a pair of tensors A (rank, in), B (out, rank)."""
+    """What a folder holds.
+
+    Args:
+        settings: in peft's names.
+        tensors: by module path, A (rank, in) and B (out, rank).
+        others: all other tensors by the name that the base has for them.
+    """
 
     settings: dict
     tensors: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    others: dict[str, torch.Tensor]
 
 
 def write(folder: str | Path, settings: dict, tensors: dict[str, torch.Tensor]) -> Path:
     """The folder, holding an adapter that `peft.PeftModel.from_pretrained` opens.
 
     Args:
-        settings: r, lora_alpha, lora_dropout, use_rslora, target_modules and base_model_name_or_path.
+        settings: r, lora_alpha, target_modules and whatever else differs from peft's defaults.
         tensors: by peft's names, as `names_of` makes them.
     """
-    fixed = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "fan_in_fan_out": False,
-             "inference_mode": True, "init_lora_weights": True, "modules_to_save": None}
+    fixed = {"peft_type": "LORA", "bias": "none", "inference_mode": True, "init_lora_weights": True}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomic(Path(folder) / TENSORS_NAME, save(plain, metadata={"format": "pt"}))
     write_json(Path(folder) / CONFIG_NAME, fixed | settings)
     return Path(folder)
 
 
-def names_of(path: str) -> tuple[str, str]:
+def names_of(path: str, embedding: bool = False) -> tuple[str, str]:
     """peft's names for the two tensors of the module at `path`.
 
     Example:
         >>> names_of("model.layers.0.mlp.up_proj")[0]
         'base_model.model.model.layers.0.mlp.up_proj.lora_A.weight'
     """
-    return f"{PREFIX}{path}.lora_A.weight", f"{PREFIX}{path}.lora_B.weight"
+    return tuple(f"{PREFIX}{path}{end}" for end in (_EMBEDDING_ENDS if embedding else _ENDS))
+
+
+def value_at(pattern: Mapping | None, path: str, default):
+    """A pattern's value for a module, read as peft does: names are regular expressions for the end of its path.
+
+    Example:
+        >>> value_at({"q_proj": 4, r"layers\\.[01]\\..*": 2}, "model.layers.1.mlp.up_proj", 8)
+        2
+    """
+    for name, value in (pattern or {}).items():
+        if re.match(rf"(.*\.)?({name})$", path):
+            return value
+    return default
 
 
 def read(folder: str | Path) -> SavedAdapter:
@@ -66,16 +90,22 @@ def read(folder: str | Path) -> SavedAdapter:
     """
     settings = _settings(Path(folder))
     tensors = _tensors(Path(folder))
-    paths = [name.removeprefix(PREFIX).removesuffix(".lora_A.weight") for name in tensors
-             if name.endswith(".lora_A.weight")]
-    strange = sorted(set(tensors) - {name for path in paths for name in names_of(path)})
-    lonely = sorted({name for path in paths for name in names_of(path)} - set(tensors))
-    if strange or lonely or not paths:
+    pairs = {}
+    for ends in (_ENDS, _EMBEDDING_ENDS):
+        for name in [name for name in tensors if name.startswith(PREFIX) and name.endswith(ends)]:
+            path = name.removeprefix(PREFIX).removesuffix(ends[0]).removesuffix(ends[1])
+            pairs[path] = tuple(f"{PREFIX}{path}{end}" for end in ends)
+    wanted = {name for names in pairs.values() for name in names}
+    strange = sorted(name for name in set(tensors) - wanted if not name.startswith(PREFIX) or ".lora_" in name)
+    lonely = sorted(wanted - set(tensors))
+    if strange or lonely or not pairs:
         raise refusal(TENSORS_NAME, "pairs of lora_A and lora_B weights",
                       strange[0] if strange else f"no {lonely[0]}" if lonely else "none",
-                      "Only adapters of plain linear layers are read here: open this one with peft, or save it there "
-                      "with save_embedding_layers=False if all it has besides is a copy of the base's own weights.")
-    return SavedAdapter(settings, {path: tuple(tensors[name] for name in names_of(path)) for path in paths})
+                      "Only adapters of linear modules and embeddings are read here: open this one with peft.")
+    others = {name.removeprefix(PREFIX).replace(".base_layer.", "."): tensor for name, tensor in tensors.items()
+              if name not in wanted}
+    return SavedAdapter(settings, {path: tuple(tensors[name] for name in names) for path, names in pairs.items()},
+                        others)
 
 
 def _settings(folder: Path) -> dict:

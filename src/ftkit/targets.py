@@ -4,26 +4,28 @@ Knows nothing about what replaces a module, nor about any family of models: it l
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 
 from torch import nn
 
 from ftkit.errors import nearest, refusal
 
-ALL_LINEAR = "all-linear"
+ALL_LINEAR, ALL_LAYERS = "all-linear", "all"
 
 
-def find(model: nn.Module, names: str | Iterable[str]) -> list[str]:
-    """The paths of the linear modules whose name ends with one of `names`, in the model's own order.
+def find(model: nn.Module, names: str | Iterable[str], layers: str | Iterable[int] = ALL_LAYERS,
+         allow_partial: bool = False) -> list[str]:
+    """The paths of the modules whose name ends with one of `names`, in the model's own order.
 
     Args:
-        names: endings of paths such as "q_proj" or "self_attn.q_proj", full paths, or "all-linear" for every
-            `nn.Linear` except the output head.
+        names: endings of paths such as "q_proj" or "self_attn.q_proj", full paths, or "all-linear" for every linear
+            module except the output head, and except the one inside `nn.MultiheadAttention`, which is never called.
+        layers: which layers of each stack, as in `places_of`; what stands in no layer is then left out.
+        allow_partial: pass over names that are missing in some layers, or in the model as long as one is there.
 
     Raises:
-        Refusal: a name matches nothing, matches only in some layers, or matches a module that is not linear. The
-            sentence lists the linear names that the model has.
+        Refusal: a name matches nothing, matches only in some layers, or matches a module that is neither linear nor an
+            embedding. The sentence lists the names that the model has.
 
     Example:
         >>> model = nn.ModuleDict({"query": nn.Linear(2, 2), "key": nn.Linear(2, 2)})
@@ -32,27 +34,102 @@ def find(model: nn.Module, names: str | Iterable[str]) -> list[str]:
     """
     names = (names,) if isinstance(names, str) else tuple(names)
     if not names:
-        raise refusal("target_modules", "at least one name", names, f"This model has {_linear_names(model)}.")
+        raise refusal("target_modules", "at least one name", names, f"This model has {_names(model)}.")
+    chosen = _chosen_layers(model, layers)
     found = set()
     for name in names:
-        found.update(_all_linear(model) if name == ALL_LINEAR else _ending_with(model, name))
+        matches = _all_linear(model) if name == ALL_LINEAR else _ending_with(model, name, allow_partial)
+        if chosen is not None:
+            matches = [path for path in matches if any(_is_under(path, layer) for layer in chosen)]
+        if not allow_partial and name != ALL_LINEAR:
+            _refuse_partial(model, name, matches, chosen)
+        found.update(matches)
+    if not found:
+        raise refusal("target_modules", "names found in the chosen layers", ", ".join(names),
+                      f"This model has {_names(model)}.")
     return [path for path, _ in model.named_modules() if path in found]
 
 
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module multiplies its input by a weight matrix: `nn.Linear`, or `Conv1D` of transformers."""
+    return isinstance(module, nn.Linear) or is_transposed(module)
+
+
+def is_transposed(module: nn.Module) -> bool:
+    """Whether a linear module keeps its weight as (in, out), as `Conv1D` of transformers (GPT-2) does."""
+    return type(module).__name__ == "Conv1D" and hasattr(module, "nf")
+
+
+def widths(module: nn.Module) -> tuple[int, int]:
+    """The numbers of inputs and outputs of a linear module."""
+    return tuple(module.weight.shape) if is_transposed(module) else (module.in_features, module.out_features)
+
+
+def linear_names(model: nn.Module) -> dict[str, list[str]]:
+    """The last names of the linear modules, each with the paths that end with it: what there is to choose from.
+
+    Example:
+        >>> linear_names(nn.ModuleDict({"up": nn.Linear(2, 4), "down": nn.Linear(4, 2)}))
+        {'up': ['up'], 'down': ['down']}
+    """
+    found: dict[str, list[str]] = {}
+    for path, module in model.named_modules():
+        if is_linear(module):
+            found.setdefault(path.rpartition(".")[2], []).append(path)
+    return found
+
+
+def stacks_of(model: nn.Module) -> list[list[str]]:
+    """The paths of the layers of each stack, bottom first: lists of modules with parts, that stand in no other list.
+
+    An encoder-decoder has two.
+    """
+    lists: dict[str, nn.ModuleList] = {}
+    for path, module in model.named_modules():
+        inside = any(_is_under(path, outer) for outer in lists)
+        if isinstance(module, nn.ModuleList) and len(module) and not inside and all(map(_has_parts, module)):
+            lists[path] = module
+    return [[f"{path}.{place}".removeprefix(".") for place in range(len(found))] for path, found in lists.items()]
+
+
 def layers_of(model: nn.Module) -> list[str]:
-    """The paths of the decoder layers, bottom first: the longest `nn.ModuleList` that stands inside no other.
+    """The paths of the layers of the longest stack, bottom first: a decoder's layers.
 
     Raises:
-        Refusal: the model has no such list.
+        Refusal: the model has no list of layers.
     """
-    lists: dict[str, int] = {}
-    for path, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and not any(_is_under(path, outer) for outer in lists):
-            lists[path] = len(module)
-    if not any(lists.values()):
+    stacks = stacks_of(model)
+    if not stacks:
         raise refusal("model", "one with a list of layers", type(model).__name__, "Name the modules themselves.")
-    longest = max(lists, key=lists.__getitem__)
-    return [f"{longest}.{place}".removeprefix(".") for place in range(lists[longest])]
+    return max(stacks, key=len)
+
+
+def places_of(layers: str | Iterable[int], count: int) -> list[int]:
+    """Which of a stack's layers are meant.
+
+    Args:
+        layers: "all", "first 2", "last 6", or places counted from 0.
+        count: how many layers there are.
+
+    Raises:
+        Refusal: it is none of these, or asks for layers that are not there.
+
+    Example:
+        >>> places_of("last 2", 8)
+        [6, 7]
+    """
+    if isinstance(layers, str):
+        if layers == ALL_LAYERS:
+            return list(range(count))
+        side, _, number = layers.partition(" ")
+        if side in ("first", "last") and number.isdecimal() and 1 <= int(number) <= count:
+            return list(range(count))[:int(number)] if side == "first" else list(range(count))[-int(number):]
+    else:
+        places = tuple(layers)
+        if places and all(isinstance(place, int) and 0 <= place < count for place in places):
+            return sorted(set(places))
+    raise refusal("layers", f"'all', 'first K' or 'last K' with K from 1 to {count}, or places from 0 to {count - 1}",
+                  layers)
 
 
 def replace_(model: nn.Module, path: str, module: nn.Module) -> None:
@@ -109,57 +186,71 @@ def head_of(model: nn.Module) -> nn.Module | None:
     return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
 
 
+def ends_with(path: str, name: str) -> bool:
+    """Whether a path is `name` or ends with it after a dot."""
+    return path == name or path.endswith(f".{name}")
+
+
 def _all_linear(model: nn.Module) -> list[str]:
     head = head_of(model)
-    paths = [path for path, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head]
+    paths = [path for path, module in model.named_modules()
+             if is_linear(module) and module is not head and not _is_read_past(model, path)]
     if not paths:
         raise refusal("target_modules", "names of linear modules", ALL_LINEAR,
                       f"This model has none: its modules are {_kinds(model)}.")
     return paths
 
 
-def _ending_with(model: nn.Module, name: str) -> list[str]:
-    matches = {path: module for path, module in model.named_modules() if _ends_with(path, name)}
-    if not matches:
+def _ending_with(model: nn.Module, name: str, may_be_missing: bool) -> list[str]:
+    matches = {path: module for path, module in model.named_modules() if path and ends_with(path, name)}
+    if not matches and not may_be_missing:
         raise refusal("target_modules", "names that this model has", name,
-                      f"{_did_you_mean(name, _linear_ends(model))} This model has {_linear_names(model)}.".strip())
+                      f"{_did_you_mean(name, linear_names(model))} This model has {_names(model)}.".strip())
     for path, module in matches.items():
-        if not isinstance(module, nn.Linear):
-            raise refusal("target_modules", "names of nn.Linear modules", name,
-                          f"{path} is a {type(module).__name__}. This model has {_linear_names(model)}.")
-    _refuse_partial(model, name, list(matches))
+        if not is_linear(module) and not isinstance(module, nn.Embedding):
+            raise refusal("target_modules", "names of linear modules or embeddings", name,
+                          f"{path} is a {type(module).__name__}. This model has {_names(model)}.")
+        if _is_read_past(model, path):
+            raise refusal("target_modules", "names of modules that are called", name,
+                          f"{path} stands in an nn.MultiheadAttention, which reads its weight and never calls it.")
     return list(matches)
 
 
-def _refuse_partial(model: nn.Module, name: str, paths: list[str]) -> None:
-    inside = [layer for layer in _layers_or_none(model) if any(_is_under(path, layer) for path in paths)]
-    missing = [layer for layer in _layers_or_none(model) if layer not in inside]
-    if not inside or not missing or name in paths:  # a full path asks for its one place
-        return
-    raise refusal("target_modules", "names found in every layer, or full paths", name,
-                  f"It is in {len(inside)} layers and missing in {', '.join(missing)}. "
-                  f"This model has {_linear_names(model)}.")
+def _refuse_partial(model: nn.Module, name: str, paths: list[str], chosen: list[str] | None) -> None:
+    """Refuses a name that is in some of a stack's chosen layers; a full path asks for its one place."""
+    for stack in stacks_of(model) if name not in paths else ():
+        asked = [layer for layer in stack if chosen is None or layer in chosen]
+        missing = [layer for layer in asked if not any(_is_under(path, layer) for path in paths)]
+        if missing and len(missing) < len(asked):
+            raise refusal("target_modules", "names found in every layer, or full paths", name,
+                          f"It is in {len(asked) - len(missing)} layers and missing in {', '.join(missing)}: take "
+                          f"allow_partial where that is meant. This model has {_names(model)}.")
 
 
-def _layers_or_none(model: nn.Module) -> list[str]:
-    has_list = any(isinstance(module, nn.ModuleList) and len(module) for module in model.modules())
-    return layers_of(model) if has_list else []
+def _chosen_layers(model: nn.Module, layers: str | Iterable[int]) -> list[str] | None:
+    if layers == ALL_LAYERS:
+        return None
+    if not stacks_of(model):
+        layers_of(model)  # refuses
+    return [stack[place] for stack in stacks_of(model) for place in places_of(layers, len(stack))]
 
 
-def _ends_with(path: str, name: str) -> bool:
-    return path == name or path.endswith(f".{name}")
+def _is_read_past(model: nn.Module, path: str) -> bool:
+    return isinstance(model.get_submodule(path.rpartition(".")[0]), nn.MultiheadAttention)
+
+
+def _has_parts(module: nn.Module) -> bool:
+    return next(module.children(), None) is not None
 
 
 def _is_under(name: str, path: str) -> bool:
     return name == path or name.startswith(f"{path}.")
 
 
-def _linear_ends(model: nn.Module) -> Counter:
-    return Counter(path.rpartition(".")[2] for path, module in model.named_modules() if isinstance(module, nn.Linear))
-
-
-def _linear_names(model: nn.Module) -> str:
-    return ", ".join(f"{name} ({count})" for name, count in _linear_ends(model).items()) or "no nn.Linear at all"
+def _names(model: nn.Module) -> str:
+    linear = ", ".join(f"{name} ({len(paths)})" for name, paths in linear_names(model).items())
+    embeddings = ", ".join(path for path, module in model.named_modules() if isinstance(module, nn.Embedding))
+    return (linear or "no linear module at all") + (f"; embeddings: {embeddings}" if embeddings else "")
 
 
 def _kinds(model: nn.Module) -> str:

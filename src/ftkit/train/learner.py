@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ftkit import cpu
+from ftkit import cpu, low_rank
 from ftkit.batches import Batch
 from ftkit.device import restore_rng_, rng_state, seed_everything
 from ftkit.errors import refusal
@@ -91,7 +91,7 @@ class Learner:
 
     @contextmanager
     def _fast(self, batch: Batch) -> Iterator[None]:
-        with cpu.matmul(self.matmul_precision), fused(self.model, *batch.input_ids.shape):
+        with cpu.matmul(self.matmul_precision), fused(self.model, *batch.input_ids.shape), low_rank.fewest_steps():
             yield
 
     def _autocast(self) -> torch.autocast:

@@ -1,0 +1,207 @@
+"""An adapter on a model: added, listed, merged, unmerged, taken out. A model carries one at a time.
+
+Knows nothing about training, data, files or where a base model comes from.
+"""
+
+from collections import Counter
+
+import torch
+from torch import nn
+
+from ftkit import targets
+from ftkit.errors import refusal
+from ftkit.lora.config import LoraConfig
+from ftkit.lora.layers import LoRAEmbedding, LoRALayer, TrainedCopy
+
+
+def add_lora_(model: nn.Module, config: LoraConfig, seed: int = 0) -> nn.Module:
+    """The model with an adapter on every target module, a trained copy of each module to save, and all else frozen.
+
+    Args:
+        seed: decides the random factors; the same on every device.
+
+    Raises:
+        Refusal: the model has an adapter already, a name does not fit (see `targets.find`), or a module cannot be
+            adapted: it stands in two places, or it is an embedding whose weight another embedding reads.
+    """
+    refuse_second(model)
+    saved = _saved_paths(model, config.modules_to_save)
+    paths = _target_paths(model, config, saved)
+    generator = torch.Generator().manual_seed(seed)
+    for path in paths:
+        base = model.get_submodule(path)
+        layer = _kind(base)(base, config.rank_at(path), config.alpha_at(path), config.dropout, generator,
+                            config.use_rslora)
+        targets.replace_(model, path, layer.train(base.training))
+    for path in saved:
+        targets.replace_(model, path, TrainedCopy(model.get_submodule(path)))
+    trained = [f"{path}.{name}" for path in paths for name in ("lora_A", "lora_B")]
+    targets.freeze_(model, except_=[*trained, *(f"{path}.trained" for path in saved)])
+    _call_every_module_(model)
+    return model
+
+
+@torch.no_grad()
+def merge_(model: nn.Module) -> nn.Module:
+    """The model with W + scaling·BA in place of W; a second call changes nothing.
+
+    A copy of every W is kept, so that `unmerge_` can restore it bit for bit: subtracting would not, in floating point.
+
+    Raises:
+        Refusal: there is no adapter, or a target's weight is quantised or shared with another module.
+    """
+    layers = _layers(model)
+    for path, layer in layers.items():
+        _refuse_unmergeable(model, path, layer)
+    for layer in layers.values():
+        if layer.unmerged_weight is None:
+            weight, addition = layer.base.weight, layer.addition()
+            layer.unmerged_weight = weight.detach().clone()
+            weight.copy_(weight.to(addition.dtype) + addition)
+    return model
+
+
+@torch.no_grad()
+def unmerge_(model: nn.Module) -> nn.Module:
+    """The model with the base weights it had before `merge_`, bit for bit; does nothing where nothing is merged."""
+    for layer in _layers(model).values():
+        if layer.unmerged_weight is not None:
+            layer.base.weight.copy_(layer.unmerged_weight)
+            layer.unmerged_weight = None
+    return model
+
+
+def remove_lora_(model: nn.Module) -> nn.Module:
+    """The model with its plain modules back, as they are now: what was merged stays merged, else they are the base's.
+
+    A module that was trained whole stays trained after `merge_` and is the base's again otherwise. Everything stays
+    frozen: choose what to train next.
+    """
+    layers = _layers(model)
+    merged = any(layer.unmerged_weight is not None for layer in layers.values())
+    for path, copied in trained_copies(model).items():
+        targets.replace_(model, path, copied.trained.requires_grad_(False) if merged else copied.original)
+    for path, layer in layers.items():
+        targets.replace_(model, path, layer.base)
+    return model
+
+
+def lora_layers(model: nn.Module) -> dict[str, LoRALayer]:
+    """The adapted layers by module path; empty without an adapter."""
+    return {path: module for path, module in model.named_modules() if isinstance(module, LoRALayer)}
+
+
+def trained_copies(model: nn.Module) -> dict[str, TrainedCopy]:
+    """The modules that are trained whole, by path; empty without any."""
+    return {path: module for path, module in model.named_modules() if isinstance(module, TrainedCopy)}
+
+
+def config_of(model: nn.Module) -> LoraConfig:
+    """The settings of the model's adapter, with the names of the modules it sits on.
+
+    The rank and alpha that most layers have are the adapter's; those of the others stand in the patterns by full path.
+
+    Raises:
+        Refusal: there is no adapter, or its layers differ in dropout or in how alpha is divided.
+    """
+    layers = _layers(model)
+    kinds = {(layer.dropout, layer.use_rslora) for layer in layers.values()}
+    if len(kinds) > 1:
+        raise refusal("adapter", "one with the same dropout and use_rslora in all layers", sorted(kinds),
+                      "Add it with add_lora_.")
+    dropout, use_rslora = kinds.pop()
+    ranks = {path: layer.rank for path, layer in layers.items()}
+    alphas = {path: layer.alpha for path, layer in layers.items()}
+    rank, alpha = (Counter(each.values()).most_common(1)[0][0] for each in (ranks, alphas))
+    return LoraConfig(rank, alpha, dropout, tuple(_short_names(model, list(layers))), use_rslora,
+                      rank_pattern={path: one for path, one in ranks.items() if one != rank},
+                      alpha_pattern={path: one for path, one in alphas.items() if one != alpha},
+                      modules_to_save=tuple(trained_copies(model)))
+
+
+def refuse_second(model: nn.Module) -> None:
+    """Refuses a model that has an adapter already."""
+    if lora_layers(model):
+        raise refusal("model", "one without an adapter", f"{len(lora_layers(model))} adapted layers",
+                      "Take the old one out with remove_lora_ first.")
+
+
+def _target_paths(model: nn.Module, config: LoraConfig, saved: list[str]) -> list[str]:
+    paths = targets.find(model, config.target_modules, config.layers, config.allow_partial)
+    inside = [path for path in paths if any(path == one or path.startswith(f"{one}.") for one in saved)]
+    if inside and config.target_modules != targets.ALL_LINEAR:
+        raise refusal("target_modules", "names outside modules_to_save", inside[0], "Train it whole or adapt it.")
+    paths = [path for path in paths if path not in inside]
+    for path in paths:
+        _refuse_two_places(model, path)
+        module = model.get_submodule(path)
+        _kind(module).widths(module)  # refuses what cannot be adapted
+    return paths
+
+
+def _kind(base: nn.Module) -> type[LoRALayer]:
+    return LoRAEmbedding if isinstance(base, nn.Embedding) else LoRALayer
+
+
+def _saved_paths(model: nn.Module, names: tuple[str, ...]) -> list[str]:
+    modules = {path: module for path, module in model.named_modules() if path}
+    found = [path for path in modules if any(targets.ends_with(path, name) for name in names)]
+    for name in names:
+        if not any(targets.ends_with(path, name) for path in found):
+            raise refusal("modules_to_save", "names of modules of this model", name,
+                          f"It has {', '.join(path for path, _ in model.named_children())} at its top.")
+    outer = [path for path in found if not any(path.startswith(f"{other}.") for other in found)]
+    for path in outer:
+        own = set(modules[path].parameters())
+        if any(own & set(other.parameters(recurse=False)) for name, other in modules.items()
+               if name != path and not name.startswith(f"{path}.")):
+            raise refusal("modules_to_save", "modules with weights of their own", path,
+                          "Its weights are tied to another module's and the copy's would not be: untie them first.")
+    return outer
+
+
+def _refuse_two_places(model: nn.Module, path: str) -> None:
+    module = model.get_submodule(path)
+    for name, other in model.named_modules(remove_duplicate=False):
+        if other is module and name != path:
+            raise refusal(path, "a module that stands in one place", f"also {name}",
+                          "Only one of the two would be adapted: give each a module of its own first.")
+        if (isinstance(other, nn.Embedding) and isinstance(module, nn.Embedding) and other is not module
+                and other.weight is module.weight):
+            raise refusal(path, "an embedding with a weight of its own", f"one shared with {name}",
+                          "The model may look tokens up in the other one, without the adapter: adapt linear modules.")
+
+
+def _call_every_module_(model: nn.Module) -> None:
+    """Makes torch's own encoder layers call their parts in evaluation too, in place of reading their weights."""
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0
+
+
+def _layers(model: nn.Module) -> dict[str, LoRALayer]:
+    layers = lora_layers(model)
+    if not layers:
+        raise refusal("model", "one with a LoRA adapter", type(model).__name__, "Add one with add_lora_.")
+    return layers
+
+
+def _refuse_unmergeable(model: nn.Module, path: str, layer: LoRALayer) -> None:
+    weight = layer.base.weight
+    if not weight.is_floating_point():
+        raise refusal(path, "a layer with floating-point weights", str(weight.dtype), "Load the base unquantised.")
+    sharers = [name for name, module in model.named_modules()
+               if module._parameters.get("weight") is weight and module is not layer.base]
+    if sharers:
+        raise refusal(path, "a layer with a weight of its own", f"one shared with {sharers[0]}",
+                      "Merging would change both: keep the adapter apart, or untie the weights first.")
+
+
+def _short_names(model: nn.Module, paths: list[str]) -> list[str]:
+    """Last parts of the paths where they mean these modules and no others to peft, the full paths otherwise."""
+    ends = {path.rpartition(".")[2] for path in paths}
+    meant = {name.removesuffix(".base") for name, module in model.named_modules()
+             if name.removesuffix(".base").rpartition(".")[2] in ends}
+    return sorted(ends) if meant == set(paths) else sorted(paths)
