@@ -78,11 +78,12 @@ class LoRALayer(nn.Module):
         if low_rank.is_fewest_steps() and self._is_plain(x):
             weight = self.base.weight.t() if targets.is_transposed(self.base) else self.base.weight
             return low_rank.low_rank_linear(x, weight, self.base.bias, self.lora_A, self.lora_B, self.scaling)
-        y = self.base(x)
-        kept = x.to(self.lora_A.dtype)
+        y, lora_A = self.base(x), self.lora_A
+        kept = x.to(lora_A.dtype)
         if self.dropout and self.training:
             kept = F.dropout(kept, self.dropout)
-        return (y + F.linear(F.linear(kept, self.lora_A), self.lora_B) * self.scaling).to(y.dtype)
+        addition = F.linear(F.linear(kept, lora_A), self.lora_B).mul_(self.scaling)
+        return addition.add_(y) if addition.dtype == y.dtype else (y + addition).to(y.dtype)
 
     def addition(self) -> torch.Tensor:
         """What merging adds to the base's weight: scaling·BA, laid out as that weight is."""
