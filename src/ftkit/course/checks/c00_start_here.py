@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ftkit.course.exercise import Case, Check, Hint
+from ftkit.course.cases import Case, Check, Hint
 
 IGNORED = -100
 _CHANCES = [0.1, 0.4, 0.05, 0.3, 0.15]

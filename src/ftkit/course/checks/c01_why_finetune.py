@@ -5,7 +5,7 @@ import math
 import torch
 
 from ftkit.chat import IGNORED
-from ftkit.course.exercise import Case, Check, Hint
+from ftkit.course.cases import Case, Check, Hint
 
 LN_2 = math.log(2)
 
