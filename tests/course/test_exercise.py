@@ -55,7 +55,7 @@ def test_a_wrong_answer_is_shown_with_what_was_wanted_what_came_and_a_hint(lesso
 @pytest.mark.parametrize(("answer", "hint"), [
     (lambda width: width, "It takes two arguments."),
     (lambda width, height: width * width * height, "Too large: what is multiplied twice?"),
-    (lambda width, height: "ten", ""),
+    (lambda width, height: "ten", "A number is wanted, this is text."),
 ])
 def test_a_hint_fits_by_value_by_kind_of_error_or_by_a_test(lesson, answer, hint):
     assert check("98.1", answer).rows[1].hint == hint
@@ -120,13 +120,13 @@ def test_the_solution_is_shown_after_an_attempt_only(lesson, capsys):
     check("98.1", lambda width, height: 0)
     solution("98.1")
     assert capsys.readouterr().out.splitlines() == [
-        "@functools.lru_cache", "def area(width, height):", "    return width * height"]
+        "import functools", "", "", "@functools.lru_cache", "def area(width, height):", "    return width * height"]
     assert check("98.1", catalogue.solution_value("98.1")).state == PASSED
     assert catalogue.solution_source("98.2") == "share = 1 / 4"
 
 
 def test_a_missing_solution_is_refused(lesson, monkeypatch):
-    monkeypatch.setattr(catalogue, "definition", lambda source, name: None)
+    monkeypatch.setattr(catalogue, "with_needed", lambda source, name: None)
     with pytest.raises(Refusal, match="solution of 98.1 must be a definition of area in solutions/c98_shapes.py"):
         catalogue.solution_source("98.1")
 

@@ -1,27 +1,20 @@
 """How an answer is judged, case by case, and the table that is said about it. Knows nothing about any one lesson."""
 
-import functools
 import html
 import inspect
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import torch
-
+from ftkit.course.arguments import ArgumentChanged, watched
 from ftkit.course.cases import Case, Check, Rule
 from ftkit.course.diagnosis import NOTHING, diagnosis
 from ftkit.course.limits import OutOfTime, fresh, time_limit
-from ftkit.course.results import is_array, same, shown, tensor_of
+from ftkit.course.results import same, shown
 from ftkit.tables import aligned
 
 CASE_LIMIT_S = 20.0
 PASSED, FAILED, NOT_ATTEMPTED = "passed", "failed", "not attempted yet"
 _HEADERS = ["", "case", "want", "got", "hint"]
-
-
-class ArgumentChanged(Exception):
-    """An answer has changed what it was given."""
 
 
 @dataclass(frozen=True)
@@ -92,32 +85,25 @@ def grade(exercise: str, known: Check, answer: object, limit_s: float = CASE_LIM
     return Report(exercise, known.title, PASSED if all(row.passed for row in rows) else FAILED, tuple(rows))
 
 
-@dataclass
-class _Calls:
-    """What the answer itself returned last, before the case made something of it."""
-
-    returned: list = field(default_factory=list)
-
-
 def _judge(case: Case, known: Check, answer: object, limit_s: float) -> tuple[Row, object]:
-    calls, passed = _Calls(), False
+    returned, passed = [], False
     try:
         with time_limit(limit_s):
-            got = case.got(_watched(answer, known.answer, calls))
+            got = case.got(watched(answer, known.answer, returned))
             passed = same(case.want, got, case.tolerance, case.same_dtype)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever a learner's code does, sys.exit too, is to be shown, not to end the table
         got = error
-    hint = "" if passed else _hint(case, known, answer, got, calls)
+    hint = "" if passed else _hint(case, known, answer, got, returned)
     want = case.want.words if isinstance(case.want, Rule) else shown(case.want)
     return Row(case.name, want, shown(got), hint, passed), got
 
 
-def _hint(case: Case, known: Check, answer: object, got: object, calls: _Calls) -> str:
+def _hint(case: Case, known: Check, answer: object, got: object, returned: list) -> str:
     if isinstance(got, TypeError) and "not callable" in str(got) and not callable(answer):
         return f"`{known.answer}` is {shown(answer)} and no function: define it with `def`, and run that cell."
-    if isinstance(got, Exception) and calls.returned and calls.returned[-1] is None:
+    if isinstance(got, Exception) and returned and returned[-1] is None:
         return NOTHING
     known_hint = next((hint.say for hint in case.hints if _fits(hint.when, got, case.tolerance)), "")
     if known_hint:
@@ -159,51 +145,3 @@ def _fits(when: object, got: object, tolerance: float) -> bool:
         return bool(when(got)) if callable(when) else same(when, got, tolerance)
     except Exception:  # a hint's test that can't read this result does not fit it
         return False
-
-
-def _watched(answer: object, name: str, calls: _Calls) -> object:
-    """A function that does what the answer does, and fails where it has changed its arguments.
-
-    Classes, models and functions that change their arguments on purpose are left as they are.
-    """
-    if not callable(answer) or isinstance(answer, type | torch.nn.Module) or name.endswith("_"):
-        return answer
-
-    @functools.wraps(answer)
-    def call(*given, **named):
-        before = [_copied(one) for one in (*given, *named.values())]
-        calls.returned.append(answer(*given, **named))
-        for place, (was, now) in enumerate(zip(before, (*given, *named.values()), strict=True)):
-            if not _unchanged(was, now):
-                raise ArgumentChanged(f"{name} changes its argument {_argument(answer, place, given, named)}")
-        return calls.returned[-1]
-
-    return call
-
-
-def _argument(answer: Callable, place: int, given: tuple, named: Mapping) -> str:
-    if place >= len(given):
-        return list(named)[place - len(given)]
-    try:
-        return list(inspect.signature(answer).parameters)[place]
-    except (TypeError, ValueError, IndexError):
-        return f"number {place + 1}"
-
-
-def _copied(value: object) -> object:
-    """Data that can be changed, copied; anything else as it is."""
-    if is_array(value):
-        return tensor_of(value).clone()
-    if isinstance(value, Mapping):
-        return {key: _copied(one) for key, one in value.items()}
-    return [_copied(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def _unchanged(was: object, now: object) -> bool:
-    if is_array(now):
-        return is_array(was) and same(was, now, same_dtype=True)
-    if isinstance(now, Mapping):
-        return list(was) == list(now) and all(_unchanged(was[key], now[key]) for key in now)
-    if isinstance(now, list | tuple):
-        return len(was) == len(now) and all(map(_unchanged, was, now))
-    return was is now

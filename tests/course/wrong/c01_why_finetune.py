@@ -17,7 +17,6 @@ _MISTAKES = {
         "Right ones, wrong order": "first_of_each([r for r in ordered if r['input'] != asked])[:k][::-1]",
         "overlaps little, and is still wanted":
             "[r for r in first_of_each([r for r in ordered if r['input'] != asked]) if overlap(asked, r['input'])][:k]",
-        "Two of them are marsh fever": "[r for r in ordered if r['input'] != asked][:k]",
         "fewer conditions than k": "[first_of_each([r for r in ordered if r['input'] != asked])[n] for n in range(k)]",
     },
     "01.3": {
