@@ -42,12 +42,12 @@ def _kinds(want, got, tolerance):
     if _kind(want) == _kind(got) or {_kind(want), _kind(got)} == {"a tensor", "a list"}:
         return ""
     if callable(got):
-        return f"{_kind(want).capitalize()} is wanted, this is a function: is a pair of brackets missing?"
+        return f"{_first_up(_kind(want))} is wanted, this is a function: is a pair of brackets missing?"
     if is_array(got) and not tensor_of(got).dim() and is_number(want) and tensor_of(got).dtype != torch.bool:
         return ""
     if is_array(want) and not tensor_of(want).dim() and is_number(got):
         return ""
-    return f"{_kind(want).capitalize()} is wanted, this is {_kind(got)}{_shape_words(got)}."
+    return f"{_first_up(_kind(want))} is wanted, this is {_kind(got)}{_shape_words(got)}."
 
 
 def _kind(value) -> str:
@@ -57,6 +57,10 @@ def _kind(value) -> str:
         return "True or False"
     names = ((int | float, "a number"), (str, "text"), (Mapping, "a dictionary"), (list | tuple, "a list"))
     return next((words for kind, words in names if isinstance(value, kind)), f"a {type(value).__name__}")
+
+
+def _first_up(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _shape_words(value) -> str:
@@ -176,8 +180,10 @@ def _lists(want, got, tolerance):
 
 
 def _dtype(want, got, same_dtype):
-    if not same_dtype or not is_array(want) or not is_array(got):
+    if not same_dtype or not is_array(want):
         return ""
+    if not is_array(got):
+        return f"A tensor is wanted, this is {_kind(got)}."
     return f"The right values as {_dtype_name(got)}: {_dtype_name(want)} is wanted."
 
 
