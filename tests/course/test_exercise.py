@@ -28,7 +28,7 @@ def stub(width, height):
 def test_a_right_answer_passes_and_is_counted(lesson):
     report = check("98.1", lambda width, height: width * height)
     assert report.state == PASSED and all(row.passed for row in report.rows)
-    assert repr(score(lesson)) == "98_shapes: 1 of 2 exercises"
+    assert repr(score(lesson)).splitlines()[0] == "98_shapes: 1 of 2 exercises"
     assert score(lesson)._repr_mimebundle_()["application/vnd.ftkit.score+json"] == {"passed": 1, "total": 2}
 
 
