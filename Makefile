@@ -1,4 +1,4 @@
-# The four commands; each sets itself up in $(VENV). Without make: README, "Without make".
+# The commands; each sets itself up in $(VENV). Without make: README, "Without make".
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 TORCH := $(shell grep '^torch==' requirements.lock)
 
-.PHONY: course test lab bench pretrain kill-trial
+.PHONY: course test mutants lab bench pretrain kill-trial
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,9 @@ course: $(VENV)/.ready   ## run every notebook at scale=tiny: build/course/
 
 test: $(VENV)/.ready     ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+mutants: $(VENV)/.ready  ## change each official answer in many small ways: no check may let one pass
+	OMP_NUM_THREADS=1 $(BIN)/python -m ftkit.course.mutants
 
 lab: $(VENV)/.ready      ## open lesson 00 in JupyterLab, in your own workspace folder
 	$(BIN)/ftkit lab

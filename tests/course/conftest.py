@@ -1,5 +1,6 @@
 """A lesson of its own for these tests, with two exercises and their official answers; and a way to run cells alone."""
 
+import importlib
 import sys
 
 import pytest
@@ -22,7 +23,8 @@ def _area():
 
 CHECKS = {
     "98.1": Check("area", "Area of a rectangle", 1, 2, _area),
-    "98.2": Check("share", "A share", 2, 3, lambda: [Case("value", lambda share: share, 0.25, tolerance=1e-6)]),
+    "98.2": Check("share", "A share", 2, 3, lambda: [
+        Case("value", lambda share: share, 0.25, tolerance=1e-6, reason="six figures are enough")]),
 }
 '''
 SOLUTIONS = '''
@@ -37,20 +39,84 @@ def area(width, height):
 '''
 
 
+MODEL_CHECKS = '''
+import torch
+
+from ftkit.course.cases import Case, Check, Hint
+
+
+def _double():
+    def at(double, value):
+        return double(4)(torch.full((2, 4), value))
+
+    return [Case("ones", lambda double: at(double, 1.0), torch.full((2, 4), 2.0), [
+                Hint(lambda got: bool((got == 1).all()), "Once is not twice.")]),
+            Case("threes", lambda double: at(double, 3.0), torch.full((2, 4), 6.0)),
+            Case("its weight", lambda double: double(3).weight, torch.full((3,), 2.0), same_dtype=True),
+            Case("it learns", lambda double: len(list(double(3).parameters())), 1)]
+
+
+CHECKS = {"97.1": Check("Double", "Twice as much", 1, 2, _double)}
+'''
+MODEL_SOLUTIONS = '''
+import torch
+from torch import nn
+
+TWO = 1 + 1
+
+
+def filled(width):
+    return torch.full((width,), float(TWO))
+
+
+class Double(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(filled(width))
+
+    def forward(self, x):
+        return x * self.weight
+
+
+EQUIVALENT = {"97.1": {
+    "TWO = 1 + 1 -> TWO = 1 / 1": "made up, and killed",
+    "no line -> no line": "there is no such mutant",
+}}
+'''
+
+
 @pytest.fixture
-def lesson(tmp_path, monkeypatch):
-    """The stem of a lesson with the exercises 98.1 (area) and 98.2 (share); nothing is answered yet."""
-    (tmp_path / "checks").mkdir()
-    (tmp_path / "solutions").mkdir()
-    (tmp_path / "checks" / "c98_shapes.py").write_text(CHECKS)
-    (tmp_path / "solutions" / "c98_shapes.py").write_text(SOLUTIONS)
-    monkeypatch.setattr(checks, "__path__", [*checks.__path__, str(tmp_path / "checks")])
-    monkeypatch.setattr(solutions, "__path__", [*solutions.__path__, str(tmp_path / "solutions")])
+def add_lesson(tmp_path, monkeypatch):
+    """A function that adds a lesson of this stem, with the sources of its checks and solutions; nothing is answered."""
+    added = []
+    for module, name in ((checks, "checks"), (solutions, "solutions")):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(module, "__path__", [*module.__path__, str(tmp_path / name)])
     monkeypatch.setenv("FTKIT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("FTKIT_STRICT", raising=False)
-    yield "98_shapes"
-    for module in (checks, solutions):
-        sys.modules.pop(f"{module.__name__}.c98_shapes", None)
+
+    def add(stem, of_checks, of_solutions):
+        for name, source in (("checks", of_checks), ("solutions", of_solutions)):
+            (tmp_path / name / f"c{stem}.py").write_text(source, "utf-8")
+            added.append(f"ftkit.course.{name}.c{stem}")
+        importlib.invalidate_caches()
+        return stem
+
+    yield add
+    for name in added:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def lesson(add_lesson):
+    """The stem of a lesson with the exercises 98.1 (area) and 98.2 (share)."""
+    return add_lesson("98_shapes", CHECKS, SOLUTIONS)
+
+
+@pytest.fixture
+def models_lesson(add_lesson):
+    """The stem of a lesson with the exercise 97.1, whose answer is a class that needs a helper and a value."""
+    return add_lesson("97_models", MODEL_CHECKS, MODEL_SOLUTIONS)
 
 
 @pytest.fixture
@@ -63,5 +129,6 @@ def run(tmp_path, monkeypatch):
         namespace = {}
         for cell in notebook.cells:
             exec(compile(cell.source, cell.id, "exec"), namespace)
+        return namespace
 
     return run_cells

@@ -1,8 +1,5 @@
 """How an answer is judged and what is said about it."""
 
-import math
-
-import numpy
 import pytest
 import torch
 
@@ -14,13 +11,10 @@ from ftkit.course.exercise import (
     Case,
     Check,
     CheckFailed,
-    Hint,
-    Rule,
     agree,
     check,
     grade,
     guess,
-    same,
     solution,
 )
 from ftkit.course.progress import attempts, score
@@ -34,7 +28,7 @@ def stub(width, height):
 def test_a_right_answer_passes_and_is_counted(lesson):
     report = check("98.1", lambda width, height: width * height)
     assert report.state == PASSED and all(row.passed for row in report.rows)
-    assert repr(score(lesson)) == "98_shapes: 1 of 2 exercises"
+    assert repr(score(lesson)).splitlines()[0] == "98_shapes: 1 of 2 exercises"
     assert score(lesson)._repr_mimebundle_()["application/vnd.ftkit.score+json"] == {"passed": 1, "total": 2}
 
 
@@ -55,7 +49,7 @@ def test_a_wrong_answer_is_shown_with_what_was_wanted_what_came_and_a_hint(lesso
 @pytest.mark.parametrize(("answer", "hint"), [
     (lambda width: width, "It takes two arguments."),
     (lambda width, height: width * width * height, "Too large: what is multiplied twice?"),
-    (lambda width, height: "ten", ""),
+    (lambda width, height: "ten", "A number is wanted, this is text."),
 ])
 def test_a_hint_fits_by_value_by_kind_of_error_or_by_a_test(lesson, answer, hint):
     assert check("98.1", answer).rows[1].hint == hint
@@ -120,13 +114,13 @@ def test_the_solution_is_shown_after_an_attempt_only(lesson, capsys):
     check("98.1", lambda width, height: 0)
     solution("98.1")
     assert capsys.readouterr().out.splitlines() == [
-        "@functools.lru_cache", "def area(width, height):", "    return width * height"]
+        "import functools", "", "", "@functools.lru_cache", "def area(width, height):", "    return width * height"]
     assert check("98.1", catalogue.solution_value("98.1")).state == PASSED
     assert catalogue.solution_source("98.2") == "share = 1 / 4"
 
 
 def test_a_missing_solution_is_refused(lesson, monkeypatch):
-    monkeypatch.setattr(catalogue, "definition", lambda source, name: None)
+    monkeypatch.setattr(catalogue, "with_needed", lambda source, name: None)
     with pytest.raises(Refusal, match="solution of 98.1 must be a definition of area in solutions/c98_shapes.py"):
         catalogue.solution_source("98.1")
 
@@ -134,24 +128,6 @@ def test_a_missing_solution_is_refused(lesson, monkeypatch):
 def test_an_unknown_lesson_is_refused(lesson):
     with pytest.raises(Refusal, match="lesson must be one of .*98_shapes, got '98_shape'. Did you mean 98_shapes"):
         score("98_shape")
-
-
-@pytest.mark.parametrize(("want", "got", "tolerance", "equal"), [
-    (1, 1.0, 0, True), (1.0, 1.0 + 1e-9, 0, False), (1.0, 1.0 + 1e-9, 1e-6, True), (True, 1, 0, False),
-    (True, numpy.bool_(True), 0, True), (1, True, 0, False), (math.nan, math.nan, 0, True), (math.nan, 1.0, 0, False),
-    ("a", "a", 0, True), ("a", "b", 0, False), ([1, 2], (1, 2), 0, True), ([1, 2], [1, 2, 3], 0, False),
-    ({"a": [1.0]}, {"a": [1.0]}, 0, True), ({"a": 1}, {"b": 1}, 0, False), (None, None, 0, True),
-    (torch.ones(2, 2), numpy.ones((2, 2)), 0, True), (torch.ones(2, 2), torch.ones(2, 3), 0, False),
-    (torch.ones(2, requires_grad=True), [1.0, 1.0], 0, True), (Rule("positive", lambda x: x > 0), 3, 0, True),
-    (numpy.float32(0.1), 0.1, 1e-6, True), (1, "1", 0, False),
-])
-def test_results_are_compared_by_what_they_hold(want, got, tolerance, equal):
-    assert same(want, got, tolerance) is equal
-
-
-def test_a_long_result_is_cut():
-    known = Check("x", "X", 1, 1, lambda: [Case("value", lambda x: x, 1, [Hint(2, "two")])])
-    assert len(grade("98.1", known, "x" * 200).rows[0].got) == 60
 
 
 def test_two_computations_that_agree_are_said_to_and_two_that_do_not_stop_the_run(capsys):

@@ -33,7 +33,8 @@ def test_the_official_answer_takes_the_place_of_the_stub_and_the_rest_of_the_cel
     before = path.read_bytes()
     solved = solved_notebook(path)
     assert len(solved.cells) == 5 and path.read_bytes() == before
-    assert solved.cells[3].source == ("# Fill in the body.\n@functools.lru_cache\ndef area(width, height):\n"
+    assert solved.cells[3].source == ("# Fill in the body.\nimport functools\n\n\n"
+                                      "@functools.lru_cache\ndef area(width, height):\n"
                                       "    return width * height\n\nprint('defined')")
 
 

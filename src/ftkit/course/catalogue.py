@@ -1,12 +1,12 @@
 """Which exercises a lesson has, and where their official answers stand. Knows nothing about how answers are judged."""
 
-import ast
 import importlib
-import inspect
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 
 from ftkit.course import checks, solutions
+from ftkit.course.definitions import with_needed
 from ftkit.errors import refusal, unknown
 
 
@@ -39,51 +39,45 @@ def find_check(exercise: str) -> tuple[str, object]:
     return known[exercise]
 
 
+def find_lesson(name: str) -> str:
+    """The stem of a lesson with checks, named by its stem or its number.
+
+    Raises:
+        Refusal: no such lesson.
+    """
+    numbered = [stem for stem in lessons() if stem.split("_")[0] == name.zfill(2)]
+    if name not in lessons() and not numbered:
+        raise unknown("lesson", name, lessons(), "Its number is enough.")
+    return name if name in lessons() else numbered[0]
+
+
+def solutions_of(exercise: str) -> ModuleType:
+    """The module with the official answer of an exercise.
+
+    Raises:
+        Refusal: no such exercise.
+    """
+    return importlib.import_module(f"{solutions.__name__}.c{find_check(exercise)[0]}")
+
+
+def source_of(module: ModuleType) -> str:
+    """The source of a module as it is on the disk."""
+    return Path(module.__file__).read_text("utf-8")
+
+
 def solution_source(exercise: str) -> str:
-    """The source of the official answer of one exercise.
+    """The source of the official answer of one exercise, with the imports and helpers that it needs.
 
     Raises:
         Refusal: no such exercise, or no official answer of that name.
     """
     stem, check = find_check(exercise)
-    module = importlib.import_module(f"{solutions.__name__}.c{stem}")
-    source = definition(inspect.getsource(module), check.answer)
+    source = with_needed(source_of(solutions_of(exercise)), check.answer)
     if source is None:
         raise refusal(f"solution of {exercise}", f"a definition of {check.answer} in solutions/c{stem}.py", "none")
     return source
 
 
 def solution_value(exercise: str) -> object:
-    """The official answer itself: the function or value that the stub of the exercise stands for."""
-    stem, check = find_check(exercise)
-    module: ModuleType = importlib.import_module(f"{solutions.__name__}.c{stem}")
-    return getattr(module, check.answer)
-
-
-def definition(source: str, name: str) -> str | None:
-    """The lines of `source` that define `name` (function, class or value), decorators included; None without it.
-
-    Example:
-        >>> definition("import math\\ndef area(r):\\n    return math.pi * r * r\\n", "area")
-        'def area(r):\\n    return math.pi * r * r'
-    """
-    span = definition_span(source, name)
-    return "\n".join(source.splitlines()[span[0]:span[1]]) if span else None
-
-
-def definition_span(source: str, name: str) -> tuple[int, int] | None:
-    """First line (from 0) and line after the last of the last definition of `name` in `source`."""
-    found = None
-    for statement in ast.parse(source).body:
-        if name in _names(statement):
-            first = min([statement.lineno, *[decorator.lineno for decorator in
-                                             getattr(statement, "decorator_list", [])]])
-            found = (first - 1, statement.end_lineno)
-    return found
-
-
-def _names(statement: ast.stmt) -> list[str]:
-    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-        return [statement.name]
-    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+    """The official answer itself: the function, class or value that the stub of the exercise stands for."""
+    return getattr(solutions_of(exercise), find_check(exercise)[1].answer)

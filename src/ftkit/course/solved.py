@@ -8,7 +8,8 @@ from pathlib import Path
 
 import nbformat
 
-from ftkit.course.catalogue import definition_span, find_check, solution_source
+from ftkit.course.catalogue import find_check, solution_source
+from ftkit.course.definitions import definition_span
 from ftkit.errors import refusal
 
 NEEDED_TAGS = ("setup", "parameters", "config", "exercise", "check", "agree")

@@ -4,9 +4,11 @@ import math
 
 import torch
 
-from ftkit.course.exercise import Case, Check, Hint
+from ftkit.course.cases import Case, Check, Hint
 
 IGNORED = -100
+_FLOAT32 = "float32 holds seven figures, and a sum may lose one or two of them"
+_FLOAT64 = "float64 holds sixteen figures; an answer in another order loses a few of them"
 _CHANCES = [0.1, 0.4, 0.05, 0.3, 0.15]
 _LOGITS = [math.log(chance) + 2 for chance in _CHANCES]  # softmax gives the chances back, whatever is added
 
@@ -31,10 +33,11 @@ def _runners_up() -> list[Case]:
                  "A pair is (token id, chance), in this order."),
             Hint(TypeError, "Return a list of pairs (token id, chance): zip the ids with the chances."),
             Hint(lambda found: len(found) == 1, "That is the greedy choice alone: k of them are asked for."),
-        ], tolerance=1e-3),
+        ], tolerance=1e-3, reason="chances are compared to four places"),
         Case("k = 1 is the greedy choice", lambda answer: int(answer(torch.tensor(_LOGITS), 1)[0][0]), 1),
         Case("all of them add up to 1", lambda answer: sum(float(chance) for _, chance in
-                                                           answer(torch.tensor(_LOGITS), 5)), 1.0, tolerance=1e-4),
+                                                           answer(torch.tensor(_LOGITS), 5)), 1.0, tolerance=1e-5,
+             reason=_FLOAT32),
     ]
 
 
@@ -130,10 +133,11 @@ def _gain() -> list[Case]:
             Hint([100 * value for value in around(1.96 * error)], "These are percentage points: give shares of 1."),
             Hint([mean * n, 6, 1], "Counts of questions: give the mean change and its interval."),
             Hint(TypeError, "The lists hold numbers, not a tensor: turn them into one, or work through them in pairs."),
-        ], tolerance=1e-5),
+        ], tolerance=1e-5, reason=_FLOAT32),
         Case("nothing changed", lambda answer: list(answer([1, 0, 1, 0], [1, 0, 1, 0])), [0.0, 0.0, 0.0],
-             tolerance=1e-9),
-        Case("a loss has a negative sign", lambda answer: answer([1, 1, 1, 0], [0, 0, 1, 0])[0], -0.5, tolerance=1e-9),
+             tolerance=1e-9, reason=_FLOAT64),
+        Case("a loss has a negative sign", lambda answer: answer([1, 1, 1, 0], [0, 0, 1, 0])[0], -0.5,
+             tolerance=1e-9, reason=_FLOAT64),
     ]
 
 

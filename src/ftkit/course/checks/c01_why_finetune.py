@@ -5,9 +5,12 @@ import math
 import torch
 
 from ftkit.chat import IGNORED
-from ftkit.course.exercise import Case, Check, Hint
+from ftkit.course.cases import Case, Check, Hint
 
 LN_2 = math.log(2)
+_FLOAT32 = "float32 holds seven figures, and an answer may be written with its tensors"
+_SUMS = "sums of float32 in another order differ in the last of their seven figures"
+_FLOAT64 = "float64 holds sixteen figures; an answer in another order loses a few of them"
 
 
 def _bits() -> list[Case]:
@@ -20,11 +23,11 @@ def _bits() -> list[Case]:
             Hint(2.0, "These are bits per token: divide the bits of the whole text by its bytes."),
             Hint(2 ** 2.0, "This is the perplexity: bits are needed here, not how many choices they stand for."),
             Hint(16.0, "These are the bits of the whole text: divide by its bytes."),
-        ], tolerance=1e-6),
+        ], tolerance=1e-6, reason=_FLOAT32),
         Case("9 tokens for 6 Chinese characters", lambda bits: bits(mean_loss, 9, "发烧已经两天"), 1.0, [
             Hint(3.0, "A Chinese character takes 3 bytes in UTF-8: count text.encode(\"utf-8\"), not the characters."),
-        ], tolerance=1e-6),
-        Case("no loss at all", lambda bits: bits(0.0, 5, "abc"), 0.0, tolerance=1e-6),
+        ], tolerance=1e-6, reason=_FLOAT32),
+        Case("no loss at all", lambda bits: bits(0.0, 5, "abc"), 0.0, tolerance=1e-6, reason=_FLOAT32),
     ]
 
 
@@ -92,8 +95,8 @@ def _record_mean() -> list[Case]:
             Hint(math.isnan, "A place without a label came in: leave out labels of -100 before taking means."),
             Hint(IndexError, "-100 is no token: leave those places out, or let cross_entropy ignore them."),
             Hint(RuntimeError, "-100 is no token: leave those places out, or let cross_entropy ignore them."),
-        ], tolerance=1e-5),
-        Case("equally long answers", lambda loss: loss(logits[1:], labels[1:]), 2 * LN_2, tolerance=1e-5),
+        ], tolerance=1e-5, reason=_SUMS),
+        Case("equally long answers", lambda loss: loss(logits[1:], labels[1:]), 2 * LN_2, tolerance=1e-5, reason=_SUMS),
         Case("a gradient comes back", _gradient_sum, 1.0, [
             Hint(0.0, "No gradient reaches the logits: compute with torch alone, without item() or detach()."),
         ]),
@@ -122,21 +125,21 @@ def _sign_test() -> list[Case]:
             Hint(5, "This is how many were lost: the chance of it is asked for."),
             Hint(2.0, "With k the larger side the sum is over nearly everything: take the smaller of lost and gained."),
             Hint(1.0, "With k the larger side the sum is over nearly everything: take the smaller of lost and gained."),
-        ], tolerance=1e-9),
+        ], tolerance=1e-9, reason=_FLOAT64),
         Case("7 lost, 1 gained", lambda test: chance(test, 10, 7, 1, 3), 18 / 256, [
             Hint(16 / 256, "That is the chance of exactly this split: add all that are more one-sided."),
             Hint(9 / 256, "This is one-sided: a gain as large would surprise as much, so double it."),
             Hint(2 / 2 ** 6, "Gains and losses do not cancel: 8 answers changed, not 6."),
-        ], tolerance=1e-9),
+        ], tolerance=1e-9, reason=_FLOAT64),
         Case("1 lost, 7 gained", lambda test: chance(test, 0, 1, 7), 18 / 256, [
             Hint(lambda got: got > 0.9, "Take the smaller of lost and gained: the test asks the same of both sides."),
-        ], tolerance=1e-9),
+        ], tolerance=1e-9, reason=_FLOAT64),
         Case("2 lost, 2 gained", lambda test: chance(test, 4, 2, 2), 1.0, [
             Hint(lambda got: got > 1, "No chance is above 1: both sides share the middle, so cut it off with min."),
-        ], tolerance=1e-9),
+        ], tolerance=1e-9, reason=_FLOAT64),
         Case("nothing changed", lambda test: chance(test, 5, 0, 0, 5), 1.0, [
             Hint(ZeroDivisionError, "Where nothing changed there is nothing to divide by: the answer is 1."),
-        ], tolerance=1e-9),
+        ], tolerance=1e-9, reason=_FLOAT64),
     ]
 
 

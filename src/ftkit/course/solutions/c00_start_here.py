@@ -22,3 +22,18 @@ def gain(before, after):
     changes = torch.tensor(after, dtype=torch.float64) - torch.tensor(before, dtype=torch.float64)
     mean, half = changes.mean(), 1.96 * changes.std() / len(changes) ** 0.5  # std divides by n - 1
     return mean.item(), (mean - half).item(), (mean + half).item()
+
+
+EQUIVALENT = {
+    "00.1": {
+        "chances = logits.softmax(-1) -> chances = logits.softmax(-0)": "the logits have one dimension",
+    },
+    "00.3": {
+        "changes = torch.tensor(after, dtype=torch.float64) - torch.tensor(before, dtype=torch.float64) -> "
+        "changes = torch.tensor(after) - torch.tensor(before, dtype=torch.float64)":
+            "whole numbers minus float64 are float64",
+        "changes = torch.tensor(after, dtype=torch.float64) - torch.tensor(before, dtype=torch.float64) -> "
+        "changes = torch.tensor(after, dtype=torch.float64) - torch.tensor(before)":
+            "float64 minus whole numbers is float64",
+    },
+}

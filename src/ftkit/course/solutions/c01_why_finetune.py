@@ -34,3 +34,24 @@ def sign_test(before, after):
     changed, smaller = lost + gained, min(lost, gained)
     one_side = sum(math.comb(changed, k) for k in range(smaller + 1)) / 2 ** changed
     return min(1.0, 2 * one_side)
+
+
+EQUIVALENT = {
+    "01.1": {
+        "return bits / len(text.encode('utf-8')) -> return bits / len(text.encode())": "UTF-8 is what encode takes",
+    },
+    "01.2": {
+        "for record in sorted(store, key=lambda record: overlap(asked, record['input']), reverse=True): -> "
+        "for record in sorted(store, key=lambda record: overlap(record['input'], asked), reverse=True):":
+            "how alike two texts are does not depend on which is named first",
+    },
+    "01.3": {
+        "losses = F.cross_entropy(logits[:, :-1].transpose(1, 2), targets, ignore_index=IGNORED, reduction='none') -> "
+        "losses = F.cross_entropy(logits[:, :-1].transpose(1, 2), targets, reduction='none')":
+            "-100 is what cross_entropy leaves out by itself",
+        "return (losses.sum(1) / carries.sum(1)).mean() -> return (losses.sum(-1) / carries.sum(1)).mean()":
+            "of two dimensions, 1 is the last",
+        "return (losses.sum(1) / carries.sum(1)).mean() -> return (losses.sum(1) / carries.sum(-1)).mean()":
+            "of two dimensions, 1 is the last",
+    },
+}
