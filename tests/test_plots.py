@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ftkit import plots
+from ftkit import fonts, plots
 from ftkit.errors import Refusal
 from ftkit.evaluate.intervals import Estimate
 
@@ -179,16 +179,16 @@ def everything_in_chinese(ax):
 
 
 def test_chinese_without_a_font_is_said_and_not_drawn_as_boxes(ax, no_chinese):
-    assert plots.font_for_chinese() is None
+    assert fonts.font_for_chinese() is None
     for one in everything_in_chinese(ax):
         draw(one)
-        assert not any(plots._CHINESE.search(text) for text in texts(one))
+        assert not any(fonts._CHINESE.search(text) for text in texts(one))
     assert {"(zh): training", "(zh) while training", "(zh) Look at the dashed line."} <= set(texts(ax))
     assert {"(zh) clinic", "(zh) (share)"} <= set(texts(one))
 
 
 def test_chinese_is_drawn_where_a_font_has_it(ax):
-    font = plots.font_for_chinese()
+    font = fonts.font_for_chinese()
     if font is None:
         pytest.skip("no font with Chinese characters is installed (Debian: apt install fonts-noto-cjk)")
     for one in everything_in_chinese(ax):
@@ -213,10 +213,23 @@ def test_a_font_that_is_gone_or_has_no_chinese_does_not_count(names, monkeypatch
 
     monkeypatch.setattr(font_manager, "get_font_names", lambda: names)
     monkeypatch.setattr(font_manager, "findfont", find)
-    assert plots.font_for_chinese() is None
+    assert fonts.font_for_chinese() is None
 
 
+def test_lines_differ_in_colour_and_marker_and_a_logarithmic_axis_has_the_points_own_ticks(ax):
+    plots.lines({"with": [(1, 2.0), (8, 1.0)], "without": [(1, 2.5), (8, 2.4)]}, ax, x_label="rank", y_label="loss",
+                title="Two ways", log="x")
+    draw(ax)
+    assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 2
+    assert {"1", "8", "with", "without", "rank", "loss", "Two ways"} <= set(texts(ax))
+    assert ax.get_xscale() == "log" and ax.get_yscale() == "linear"
+
+
+NAMES = {"x_label": "", "y_label": "", "title": ""}
 REFUSED = [
+    (lambda series: plots.lines(series, **NAMES), {}, "series must be a mapping from names to points, got {}"),
+    (lambda series: plots.lines(series, **NAMES), {"a": []}, r"series\['a'\] must be at least one record"),
+    (lambda series: plots.lines(series, **NAMES), {"a": [(1, math.nan)]}, r"y in series\['a'\]\[0\] must be a finite"),
     (plots.loss_curve, [], r"trace must be at least one record, got \[\]. Nothing has been measured yet."),
     (plots.loss_curve, None, "trace must be a list of records, got None"),
     (plots.loss_curve, "runs/trace.jsonl", "trace must be a list of records, got 'runs/trace.jsonl'"),

@@ -1,4 +1,4 @@
-"""Records to matplotlib Axes: loss curves, before and after, methods side by side, seeds.
+"""Records to matplotlib Axes: loss curves, any lines, before and after, methods side by side, seeds.
 
 Every function draws on the Axes it is given, or on a new figure, and returns the Axes; none shows or saves anything.
 Colours are Okabe and Ito's, which colour-blind readers tell apart, and marker, hatch or line say the same again.
@@ -6,24 +6,17 @@ Knows nothing about where the records come from, or what is good about a value.
 """
 
 import math
-import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 
 from ftkit.errors import nearest, refusal
+from ftkit.fonts import draw_chinese_, legible
 
 # Okabe and Ito 2008 without yellow, which is too pale on white; 7 colours and 8 markers make 56 different pairs
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 BEFORE, AFTER = "#E69F00", "#0072B2"
-STAND_IN = "(zh)"  # shown instead of Chinese that no font can draw
-
-_CHINESE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]+")
-_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "Microsoft YaHei",
-          "PingFang SC", "Hiragino Sans GB", "Heiti SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "SimHei")
-_FONT_LIKE = re.compile(r"CJK|Han (Sans|Serif)|Hei|Song|SimSun|Kai|UMing|Arial Unicode|Fallback")
-_PROBE = "中文发烧医嘱"  # characters that a font must have to count
 _CAPTION_POINTS = 9
 _NAME_COLUMNS = 24  # a longer name is wrapped
 
@@ -61,6 +54,44 @@ def loss_curve(trace: Iterable[Mapping], ax=None, *, label: str = "", title: str
     if held_out:
         ax.plot(*zip(*held_out, strict=True), linestyle="--", label=f"{prefix}held out", **_look(earlier))
     _finish_(ax, title, "optimizer step", "loss per label token (nats)")
+    return ax
+
+
+def lines(series: Mapping[str, Iterable], ax=None, *, x_label: str, y_label: str, title: str, log: str = ""):
+    """The Axes with a line for each series, told apart by colour and marker.
+
+    Args:
+        series: name to its points, pairs (x, y).
+        ax: the Axes to draw on; None makes a figure.
+        x_label: under the Axes, with the unit.
+        y_label: beside the Axes, with the unit.
+        title: above the Axes.
+        log: "x", "y" or "xy" for logarithmic scales; x then has the ticks of the points themselves.
+
+    Raises:
+        Refusal: no series, no points, or a value that is no finite number.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> ax = lines({"rank": [(1, 2.0), (2, 1.0)]}, Figure().subplots(), x_label="r", y_label="loss", title="")
+        >>> [float(value) for value in ax.lines[0].get_ydata()]
+        [2.0, 1.0]
+    """
+    if not isinstance(series, Mapping) or not series:
+        raise refusal("series", "a mapping from names to points", series)
+    ax, ticks = _axes(ax), set()
+    for place, (name, points) in enumerate(series.items()):
+        rows = _rows(points, f"series[{name!r}]", ("x", "y"))
+        x, y = ([_number(row, field, f"series[{name!r}]", at) for at, row in enumerate(rows)] for field in "xy")
+        ax.plot(x, y, markevery=max(1, len(x) // 16), markersize=5, linewidth=1.2, label=legible(name), **_look(place))
+        ticks.update(x)
+    if "x" in log:
+        ax.set_xscale("log")
+        ax.set_xticks(sorted(ticks), [f"{tick:g}" for tick in sorted(ticks)], minor=False)
+        ax.minorticks_off()
+    if "y" in log:
+        ax.set_yscale("log")
+    _finish_(ax, title, x_label, y_label)
     return ax
 
 
@@ -184,38 +215,7 @@ def caption(ax_or_figure, text: str) -> None:
         figure.set_layout_engine("constrained")
     columns = int(figure.get_figwidth() * 72 / (_CAPTION_POINTS * 0.55))  # a letter is half as wide as high
     shown = figure.supxlabel(textwrap.fill(legible(text), columns), fontsize=_CAPTION_POINTS, ha="center")
-    _draw_chinese_([shown])
-
-
-def legible(text: str) -> str:
-    """The text as figures can show it: Chinese becomes "(zh)" where no installed font has it."""
-    return text if not _CHINESE.search(text) or font_for_chinese() else _CHINESE.sub(STAND_IN, text)
-
-
-def font_for_chinese() -> str | None:
-    """The name of an installed font that has Chinese characters; None without one."""
-    from matplotlib import font_manager
-
-    installed = set(font_manager.get_font_names())
-    candidates = [name for name in _FONTS if name in installed] + sorted(filter(_FONT_LIKE.search, installed))
-    return next(filter(_has_chinese, candidates), None)
-
-
-def _has_chinese(name: str) -> bool:
-    from matplotlib import font_manager
-
-    try:
-        found = font_manager.get_font(font_manager.findfont(name, fallback_to_default=False)).get_charmap()
-    except (OSError, RuntimeError, ValueError):  # a listed font that is gone, or can't be read
-        return False
-    return all(ord(character) in found for character in _PROBE)
-
-
-def _draw_chinese_(texts: Iterable) -> None:
-    """Give texts with Chinese a font that has it, behind their own; no other text and no setting changes."""
-    for text in texts:
-        if _CHINESE.search(text.get_text()) and (font := font_for_chinese()):
-            text.set_fontfamily([*text.get_fontfamily(), font])
+    draw_chinese_([shown])
 
 
 def _axes(ax, height: float = 3.6):
@@ -242,7 +242,7 @@ def _finish_(ax, title: str, x_label: str, y_label: str, legend: Mapping | None 
     handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))  # one entry a label
     if handles:
         ax.legend(handles.values(), handles.keys(), frameon=False, fontsize=9, **(legend or {}))
-    _draw_chinese_(ax.findobj(Text))
+    draw_chinese_(ax.findobj(Text))
 
 
 def _say_(ax, what: str | float, place: tuple[float, float], offset_points: tuple[int, int]) -> None:
