@@ -227,9 +227,9 @@ def test_lines_differ_in_colour_and_marker_and_a_logarithmic_axis_has_the_points
 
 NAMES = {"x_label": "", "y_label": "", "title": ""}
 REFUSED = [
-    (lambda series: plots.lines(series, **NAMES), {}, "series must be a mapping from names to points, got {}"),
-    (lambda series: plots.lines(series, **NAMES), {"a": []}, r"series\['a'\] must be at least one record"),
-    (lambda series: plots.lines(series, **NAMES), {"a": [(1, math.nan)]}, r"y in series\['a'\]\[0\] must be a finite"),
+    (lambda series, ax: plots.lines(series, ax, **NAMES), {}, "series must be a mapping from names to points, got {}"),
+    (lambda series, ax: plots.lines(series, ax, **NAMES), {"a": []}, r"series\['a'\] must be at least one record"),
+    (lambda series, ax: plots.lines(series, ax, **NAMES), {"a": [(1, math.nan)]}, r"y in series\['a'\]\[0\] must be"),
     (plots.loss_curve, [], r"trace must be at least one record, got \[\]. Nothing has been measured yet."),
     (plots.loss_curve, None, "trace must be a list of records, got None"),
     (plots.loss_curve, "runs/trace.jsonl", "trace must be a list of records, got 'runs/trace.jsonl'"),
