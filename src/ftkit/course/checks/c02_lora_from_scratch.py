@@ -113,54 +113,64 @@ _PATHS = ["embed", "layers.0.attn.q_proj", "layers.0.mlp.up_proj", "layers.9.att
 _REFUSED = Rule("a ValueError", lambda got: str(got).startswith("ValueError"))
 
 
-def _in_last_layers() -> list[Case]:
-    def tried(names, k, paths=_PATHS):
-        return lambda answer: answer(list(paths), list(names), k)
+_Q_LAST = ["layers.9.attn.q_proj", "layers.10.attn.q_proj"]
 
-    def refused(names):
-        def got(answer):
-            try:
-                return answer(list(_PATHS), names, 2)
-            except ValueError as error:
-                return f"ValueError: {error}"
-        return got
 
-    q_last = ["layers.9.attn.q_proj", "layers.10.attn.q_proj"]
+def _tried(names: list[str], k: int, paths: list[str] = _PATHS):
+    return lambda answer: answer(list(paths), list(names), k)
+
+
+def _refused(names: list[str]):
+    def got(answer):
+        try:
+            return answer(list(_PATHS), names, 2)
+        except ValueError as error:
+            return f"ValueError: {error}"
+    return got
+
+
+def _odd_requests() -> list[Case]:
     return [
-        Case("q_proj in the last two", tried(["q_proj"], 2), q_last, [
-            Hint([*q_last, "layers.10.q_proj.norm"], "A name that stands in the middle of a path is not the module's: "
-                 "compare the end of the path."),
-            Hint([*q_last, "q_proj"], "A module that stands in no layer is in none of the last ones."),
-            Hint(["layers.0.attn.q_proj", "layers.9.attn.q_proj"], "Compare layers as numbers: as text, 10 comes "
-                 "before 9. (Or these are the first layers.)"),
-            Hint(["layers.9.attn.q_proj"], "Compare layers as numbers: as text, 10 comes before 9."),
-        ]),
-        Case("in the last one", tried(["q_proj"], 1), q_last[1:], [
-            Hint(["layers.9.attn.q_proj"], "Compare layers as numbers: as text, 10 comes before 9."),
-            Hint(["layers.0.attn.q_proj"], "These are the first layers: the last ones have the highest numbers."),
-        ]),
-        Case("two names", tried(["up_proj", "q_proj"], 1), _PATHS[5:7], [
-            Hint(_PATHS[6:4:-1], "Keep the paths in the order of the model: go through the paths, not the names."),
-        ]),
-        Case("a longer name", tried(["attn.q_proj"], 3), ["layers.0.attn.q_proj", *q_last]),
-        Case("part of a name", refused(["proj"]), _REFUSED, [
+        Case("part of a name", _refused(["proj"]), _REFUSED, [
             Hint(lambda got: isinstance(got, list), "'proj' is not a name of a module here: names begin after a dot."),
         ]),
-        Case("k is 0", tried(["q_proj"], 0), [], [
+        Case("k is 0", _tried(["q_proj"], 0), [], [
             Hint(lambda got: len(got) > 0, "k = 0 asks for no layer, and layers[-0:] is all of them."),
         ]),
-        Case("more than there are", tried(["q_proj"], 5), ["layers.0.attn.q_proj", *q_last], [
+        Case("more than there are", _tried(["q_proj"], 5), ["layers.0.attn.q_proj", *_Q_LAST], [
             Hint(lambda got: len(got) < 3, "A model with fewer than k layers has all its layers among the last k: a "
                  "slice that begins below 0 counts from the end."),
             Hint(Exception, "A model with fewer than k layers has all its layers among the last k."),
         ]),
-        Case("a name that is not there", refused(["q_proj", "wqkv"]), Rule(
+        Case("a name that is not there", _refused(["q_proj", "wqkv"]), Rule(
             "a ValueError that says wqkv", lambda got: str(got).startswith("ValueError") and "wqkv" in got), [
             Hint(lambda got: isinstance(got, list), "A name that no module has is mostly a mistake: raise ValueError "
                  "and say which."),
         ]),
-        Case("all names there", tried(["embed"], 2), []),
-        Case("every second layer has it", tried(["v"], 2, ["b.1.v", "b.2.w", "b.3.v", "b.4.w"]), ["b.3.v"], [
+    ]
+
+
+def _in_last_layers() -> list[Case]:
+    return [
+        Case("q_proj in the last two", _tried(["q_proj"], 2), _Q_LAST, [
+            Hint([*_Q_LAST, "layers.10.q_proj.norm"], "A name that stands in the middle of a path is not the module's: "
+                 "compare the end of the path."),
+            Hint([*_Q_LAST, "q_proj"], "A module that stands in no layer is in none of the last ones."),
+            Hint(["layers.0.attn.q_proj", "layers.9.attn.q_proj"], "Compare layers as numbers: as text, 10 comes "
+                 "before 9. (Or these are the first layers.)"),
+            Hint(["layers.9.attn.q_proj"], "Compare layers as numbers: as text, 10 comes before 9."),
+        ]),
+        Case("in the last one", _tried(["q_proj"], 1), _Q_LAST[1:], [
+            Hint(["layers.9.attn.q_proj"], "Compare layers as numbers: as text, 10 comes before 9."),
+            Hint(["layers.0.attn.q_proj"], "These are the first layers: the last ones have the highest numbers."),
+        ]),
+        Case("two names", _tried(["up_proj", "q_proj"], 1), _PATHS[5:7], [
+            Hint(_PATHS[6:4:-1], "Keep the paths in the order of the model: go through the paths, not the names."),
+        ]),
+        Case("a longer name", _tried(["attn.q_proj"], 3), ["layers.0.attn.q_proj", *_Q_LAST]),
+        *_odd_requests(),
+        Case("all names there", _tried(["embed"], 2), []),
+        Case("every second layer has it", _tried(["v"], 2, ["b.1.v", "b.2.w", "b.3.v", "b.4.w"]), ["b.3.v"], [
             Hint(["b.1.v", "b.3.v"], "The last layers are those of the model, whether they have the module or not."),
         ]),
     ]

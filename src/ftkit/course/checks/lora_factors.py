@@ -188,6 +188,23 @@ def gradient_cases() -> list[Case]:
     ]
 
 
+def _both_alike(given: list[torch.Tensor], sizes: torch.Tensor) -> Case:
+    def grams(answer):
+        small_A, small_B = answer(*(factor.clone() for factor in given), 4)
+        return [small_A @ small_A.T, small_B.T @ small_B]
+
+    want, one, by_size = torch.diag(sizes[:4]), torch.eye(4, dtype=torch.float64), torch.diag(sizes[:4] ** 2)
+    return Case("both factors alike", grams, [want, want], [
+        Hint([one, by_size], _ONE_FACTOR), Hint([by_size, one], _ONE_FACTOR), Hint([one, one], _ROOTS),
+        Hint([by_size, by_size], "Both factors hold the whole singular values: each gets the root."),
+    ], tolerance=1e-9, reason=_FLOAT64)
+
+
+def _product(answer, given, rank: int) -> torch.Tensor:
+    small_A, small_B = answer(*(factor.clone() for factor in given), rank)
+    return small_B @ small_A
+
+
 def smaller_adapter_cases() -> list[Case]:
     """Cases of exercise 02.7; on paper BA has the singular values 4 and 1."""
     lora_A = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0]], dtype=torch.float64)
@@ -197,18 +214,8 @@ def smaller_adapter_cases() -> list[Case]:
     wide = [random_tensor(6, 30, seed=1, dtype=torch.float64), random_tensor(20, 6, seed=2, dtype=torch.float64)]
     left, sizes, right = torch.linalg.svd(wide[1] @ wide[0], full_matrices=False)
 
-    def product(answer, given, rank):
-        small_A, small_B = answer(*(one.clone() for one in given), rank)
-        return small_B @ small_A
-
-    def grams(answer):
-        small_A, small_B = answer(*(one.clone() for one in wide), 4)
-        return [small_A @ small_A.T, small_B.T @ small_B]
-
-    want = [torch.diag(sizes[:4])] * 2
-    one, by_size = torch.eye(4, dtype=torch.float64), torch.diag(sizes[:4] ** 2)
     return [
-        Case("rank 1 of 2, on paper", lambda answer: product(answer, (lora_A, lora_B), 1), best, [
+        Case("rank 1 of 2, on paper", lambda answer: _product(answer, (lora_A, lora_B), 1), best, [
             Hint(lambda got: got.shape == (1, 1), "The order is wrong: A comes first, then B."),
             Hint(lambda got: torch.allclose(got, 4 * best), "Both factors hold the whole singular values: each gets "
                  "the root."),
@@ -221,17 +228,14 @@ def smaller_adapter_cases() -> list[Case]:
             Hint([(20, 2), (2, 30)], "A comes first, then B."),
             Hint([(30, 2), (2, 20)], "The new A is to be of (rank, in) and the new B of (out, rank)."),
         ]),
-        Case("rank 4 of 6, the best there is", lambda answer: product(answer, wide, 4),
+        Case("rank 4 of 6, the best there is", lambda answer: _product(answer, wide, 4),
              (left[:, :4] * sizes[:4]) @ right[:4], [
             Hint(wide[1][:, :4] @ wide[0][:4], "The first rows are not the best ones: take BA's singular values."),
             Hint(left[:, :4] @ right[:4], _ROOTS),
             Hint((left[:, 2:6] * sizes[2:6]) @ right[2:6], "These are the smallest singular values: keep the largest."),
         ], tolerance=1e-9, reason=_FLOAT64),
-        Case("both factors alike", grams, want, [
-            Hint([one, by_size], _ONE_FACTOR), Hint([by_size, one], _ONE_FACTOR), Hint([one, one], _ROOTS),
-            Hint([by_size, by_size], "Both factors hold the whole singular values: each gets the root."),
-        ], tolerance=1e-9, reason=_FLOAT64),
-        Case("the full rank changes nothing", lambda answer: product(answer, wide, 6), wide[1] @ wide[0],
+        _both_alike(wide, sizes),
+        Case("the full rank changes nothing", lambda answer: _product(answer, wide, 6), wide[1] @ wide[0],
              tolerance=1e-9, reason=_FLOAT64),
         Case("numbers in the largest tensor it makes", lambda answer: _largest(
             answer, random_tensor(3, 500), random_tensor(400, 3), 2),
