@@ -2,17 +2,6 @@
 
 _MISTAKES = {
     "02.1": {
-        "This counts the layer's own weights": "min(budget // sum(o * i for o, i in shapes), side)",
-        "Round down": "min(math.ceil(budget / both), side)",
-        "A rank is a whole number": "min(budget / both, side)",
-        "adds nothing": "budget // both",
-        "the smallest side of any layer": "min(budget // both, max(min(shape) for shape in shapes))",
-        "Count every layer": "min(budget // sum(shapes[0]), side)",
-        "A has rank x in numbers and B has out x rank": "min(budget // sum(o for o, i in shapes), side)",
-        "of the smaller sides alone": "min(budget // sum(min(shape) for shape in shapes), side)",
-        "Not even rank 1 fits": "max(1, min(budget // both, side))",
-    },
-    "02.2": {
         "Energy is the square": "first(s.cumsum(0) / s.sum())",
         "One too few": "first((s ** 2).cumsum(0) / (s ** 2).sum()) - 1",
         "One too many": "first((s ** 2).cumsum(0) / (s ** 2).sum()) + 1",
@@ -24,7 +13,30 @@ _MISTAKES = {
                                      " / (update ** 2).sum())",
         "An update of zeros": "first((s ** 2).cumsum(0) / (s ** 2).sum(), zero=1)",
     },
+    "02.2": {
+        "This counts the layer's own weights": "min(budget // sum(o * i for o, i in shapes), side)",
+        "Round down": "min(math.ceil(budget / both), side)",
+        "A rank is a whole number": "min(budget / both, side)",
+        "adds nothing": "budget // both",
+        "the smallest side of any layer": "min(budget // both, max(min(shape) for shape in shapes))",
+        "Count every layer": "min(budget // sum(shapes[0]), side)",
+        "A has rank x in numbers and B has out x rank": "min(budget // sum(o for o, i in shapes), side)",
+        "of the smaller sides alone": "min(budget // sum(min(shape) for shape in shapes), side)",
+        "Not even rank 1 fits": "max(1, min(budget // both, side))",
+    },
     "02.3": {
+        "is not a name": "[p for p in paths if layer(p) in last and any(p.endswith(n) for n in names)]",
+        "stands in the middle of a path": "[p for p in paths if layer(p) in last and set(names) & set(p.split('.'))]",
+        "Compare layers as numbers": "[p for p in paths if str(layer(p)) in sorted(map(str, layers))[len(layers) - k:]"
+                                     " and fits(p)]",
+        "k = 0 asks for no layer": "[p for p in paths if layer(p) in layers[-k:] and fits(p)]",
+        "These are the first layers": "[p for p in paths if layer(p) in layers[:k] and fits(p)]",
+        "in the order of the model": "[p for n in names for p in paths if layer(p) in last and is_called(p, n)]",
+        "stands in no layer": "[p for p in paths if (layer(p) is None or layer(p) in last) and fits(p)]",
+        "A name that no module has": "[p for p in paths if layer(p) in last and fits(p)]",
+        "has all its layers": "[p for p in paths if layer(p) in layers[len(layers) - k:] and fits(p)]",
+    },
+    "02.4": {
         "alpha/rank is missing": "weight + lora_B @ lora_A",
         "The rank is the number of rows of A": "weight + T(alpha / lora_A.shape[1] * (lora_B @ lora_A))",
         "The addition alone": "T(scaling * (lora_B @ lora_A)).to(weight.dtype)",
@@ -36,7 +48,7 @@ _MISTAKES = {
         "in the dtype of the weight": "weight + T(scaling * (lora_B @ lora_A))",
         "Taken away": "(weight.float() - T(scaling * (lora_B @ lora_A))).to(weight.dtype)",
     },
-    "02.4": {
+    "02.5": {
         "alpha/rank is missing": "table[ids] + lora_A.T[ids] @ lora_B.T",
         "The row of the table is missing": "alpha / len(lora_A) * (lora_A.T[ids] @ lora_B.T)",
         "The tokens are the columns of A": "table[ids] + alpha / len(lora_A) * (lora_A[ids] @ lora_B.T)",
@@ -44,18 +56,6 @@ _MISTAKES = {
         "No gradient reaches A": "table[ids] + (alpha / len(lora_A) * (lora_A.T[ids] @ lora_B.T)).detach()",
         "divides by the rank": "table[ids] + alpha / lora_A.shape[1] * (lora_A.T[ids] @ lora_B.T)",
         "the whole table": "(table + alpha / len(lora_A) * (lora_B @ lora_A).T)[ids]",
-    },
-    "02.5": {
-        "is not a name": "[p for p in paths if layer(p) in last and any(p.endswith(n) for n in names)]",
-        "stands in the middle of a path": "[p for p in paths if layer(p) in last and set(names) & set(p.split('.'))]",
-        "Compare layers as numbers": "[p for p in paths if str(layer(p)) in sorted(map(str, layers))[len(layers) - k:]"
-                                     " and fits(p)]",
-        "k = 0 asks for no layer": "[p for p in paths if layer(p) in layers[-k:] and fits(p)]",
-        "These are the first layers": "[p for p in paths if layer(p) in layers[:k] and fits(p)]",
-        "in the order of the model": "[p for n in names for p in paths if layer(p) in last and is_called(p, n)]",
-        "stands in no layer": "[p for p in paths if (layer(p) is None or layer(p) in last) and fits(p)]",
-        "A name that no module has": "[p for p in paths if layer(p) in last and fits(p)]",
-        "has all its layers": "[p for p in paths if layer(p) in layers[len(layers) - k:] and fits(p)]",
     },
     "02.6": {
         "x also reaches the output through A and B": "grad @ weight, s * (grad @ lora_B).T @ x, s * grad.T @ low",
@@ -84,13 +84,6 @@ _MISTAKES = {
 }
 _BODIES = {
     "02.1": """
-import math
-def largest_rank(shapes, budget):
-    both = sum(o + i for o, i in shapes)
-    side = min(min(shape) for shape in shapes)
-    return {}
-""",
-    "02.2": """
 import torch
 def rank_for_energy(update, share):
     update = update.double()
@@ -101,21 +94,14 @@ def rank_for_energy(update, share):
         return next((place + 1 for place, one in enumerate(kept) if one >= share), len(kept))
     return {}
 """,
-    "02.3": """
+    "02.2": """
 import math
-import torch
-def merged(weight, lora_A, lora_B, alpha, use_rslora=False, transposed=False):
-    scaling = alpha / (math.sqrt(lora_A.shape[0]) if use_rslora else lora_A.shape[0])
-    def T(addition):
-        return addition.T if transposed else addition
+def largest_rank(shapes, budget):
+    both = sum(o + i for o, i in shapes)
+    side = min(min(shape) for shape in shapes)
     return {}
 """,
-    "02.4": """
-import torch
-def embedding_with_lora(ids, table, lora_A, lora_B, alpha):
-    return {}
-""",
-    "02.5": """
+    "02.3": """
 def in_last_layers(paths, names, k):
     def layer(path):
         return next((int(part) for part in path.split(".") if part.isdigit()), None)
@@ -126,6 +112,20 @@ def in_last_layers(paths, names, k):
     CHECK
     layers = sorted({layer(path) for path in paths} - {None})
     last = layers[max(0, len(layers) - k):]
+    return {}
+""",
+    "02.4": """
+import math
+import torch
+def merged(weight, lora_A, lora_B, alpha, use_rslora=False, transposed=False):
+    scaling = alpha / (math.sqrt(lora_A.shape[0]) if use_rslora else lora_A.shape[0])
+    def T(addition):
+        return addition.T if transposed else addition
+    return {}
+""",
+    "02.5": """
+import torch
+def embedding_with_lora(ids, table, lora_A, lora_B, alpha):
     return {}
 """,
     "02.6": """

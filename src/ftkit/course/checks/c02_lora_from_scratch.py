@@ -177,11 +177,12 @@ def _in_last_layers() -> list[Case]:
 
 
 CHECKS = {
-    "02.1": Check("largest_rank", "The largest rank for a budget", 1, 5, _largest_rank),
-    "02.2": Check("rank_for_energy", "The rank that holds a share of an update", 2, 7, _rank_for_energy),
-    "02.3": Check("merged", "Merging into any layout", 2, 8, merged_cases),
-    "02.4": Check("embedding_with_lora", "LoRA on an embedding", 3, 9, embedding_cases),
-    "02.5": Check("in_last_layers", "Targets in the last layers alone", 3, 10, _in_last_layers),
+    "02.1": Check("rank_for_energy", "The rank that holds a share of an update", 1, 7, _rank_for_energy),
+    "02.2": Check("largest_rank", "The largest rank for a budget", 1, 5, _largest_rank),
+    "02.3": Check("in_last_layers", "Targets in the last layers alone", 2, 10, _in_last_layers),
+    "02.4": Check("merged", "Merging into any layout", 2, 8, merged_cases),
+    "02.5": Check("embedding_with_lora", "LoRA on an embedding", 3, 9, embedding_cases),
     "02.6": Check("lora_gradients", "The gradients by hand", 4, 12, gradient_cases),
-    "02.7": Check("smaller_adapter", "An adapter of lower rank, not forming BA", 5, 18, smaller_adapter_cases),
+    "02.7": Check("smaller_adapter", "An adapter of lower rank, without the large matrix", 5, 18,
+                  smaller_adapter_cases),
 }

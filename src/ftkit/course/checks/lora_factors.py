@@ -48,7 +48,7 @@ def _merge_inputs(out_features: int, in_features: int, rank: int, dtype: torch.d
 
 
 def merged_cases() -> list[Case]:
-    """Cases of exercise 02.3."""
+    """Cases of exercise 02.4."""
     weight = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     lora_A, lora_B = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     product = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 2.0]])
@@ -97,7 +97,7 @@ def _gradient_of_A(answer, ids, table, lora_A, lora_B) -> torch.Tensor:
 
 
 def embedding_cases() -> list[Case]:
-    """Cases of exercise 02.4."""
+    """Cases of exercise 02.5."""
     table = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
     lora_A, lora_B = torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[1.0], [10.0]])
     ids = torch.tensor([2, 0, 1])

@@ -5,12 +5,6 @@ import math
 import torch
 
 
-def largest_rank(shapes, budget):
-    numbers_per_rank = sum(out_features + in_features for out_features, in_features in shapes)
-    smallest_side = min(min(shape) for shape in shapes)
-    return min(budget // numbers_per_rank, smallest_side)
-
-
 def rank_for_energy(update, share):
     if not update.any():
         return 0
@@ -19,18 +13,10 @@ def rank_for_energy(update, share):
     return int((kept < share).sum()) + 1
 
 
-def merged(weight, lora_A, lora_B, alpha, use_rslora=False, transposed=False):
-    rank = lora_A.shape[0]
-    scaling = alpha / (math.sqrt(rank) if use_rslora else rank)
-    addition = scaling * (lora_B @ lora_A)  # (out, in)
-    if transposed:
-        addition = addition.T
-    return (weight + addition).to(weight.dtype)  # the sum has the finer of the two types
-
-
-def embedding_with_lora(ids, table, lora_A, lora_B, alpha):
-    low = lora_A.T[ids]  # (..., rank): looking up a token is a product with a one-hot vector
-    return table[ids] + (alpha / lora_A.shape[0]) * (low @ lora_B.T)
+def largest_rank(shapes, budget):
+    numbers_per_rank = sum(out_features + in_features for out_features, in_features in shapes)
+    smallest_side = min(min(shape) for shape in shapes)
+    return min(budget // numbers_per_rank, smallest_side)
 
 
 def in_last_layers(paths, names, k):
@@ -46,6 +32,20 @@ def in_last_layers(paths, names, k):
     layers = sorted({layer_of(path) for path in paths} - {None})
     last = layers[max(0, len(layers) - k):]  # layers[-k:] would be all of them for k = 0
     return [path for path in paths if layer_of(path) in last and any(is_called(path, name) for name in names)]
+
+
+def merged(weight, lora_A, lora_B, alpha, use_rslora=False, transposed=False):
+    rank = lora_A.shape[0]
+    scaling = alpha / (math.sqrt(rank) if use_rslora else rank)
+    addition = scaling * (lora_B @ lora_A)  # (out, in)
+    if transposed:
+        addition = addition.T
+    return (weight + addition).to(weight.dtype)  # the sum has the finer of the two types
+
+
+def embedding_with_lora(ids, table, lora_A, lora_B, alpha):
+    low = lora_A.T[ids]  # (..., rank): looking up a token is a product with a one-hot vector
+    return table[ids] + (alpha / lora_A.shape[0]) * (low @ lora_B.T)
 
 
 def lora_gradients(x, weight, lora_A, lora_B, scaling, grad):
@@ -64,18 +64,18 @@ def smaller_adapter(lora_A, lora_B, rank):
 
 
 EQUIVALENT = {
-    "02.2": {
+    "02.1": {
         "energy = torch.linalg.svdvals(update) ** 2 -> energy = -torch.linalg.svdvals(update) ** 2":
             "the sign cancels where shares are taken",
         "kept = energy.cumsum(0) / energy.sum() -> kept = energy.cumsum(-1) / energy.sum()": "there is one dimension",
     },
     "02.3": {
-        "return (weight + addition).to(weight.dtype) -> return (weight + addition).to(weight)":
-            "to(weight) takes its dtype, and its device, on which the sum is anyway",
-    },
-    "02.5": {
         "return path == name or path.endswith('.' + name) -> return -(path == name or path.endswith('.' + name))":
             "-True is as true as True",
+    },
+    "02.4": {
+        "return (weight + addition).to(weight.dtype) -> return (weight + addition).to(weight)":
+            "to(weight) takes its dtype, and its device, on which the sum is anyway",
     },
     "02.7": {
         "half = sizes[:rank].sqrt() -> half = -sizes[:rank].sqrt()": "both factors change sign, their product does not",
