@@ -33,6 +33,10 @@ EXPERIMENTS = {
         {"main_job_only": True, "method": "full", "learning_rate": 1e-3},
         {"main_job_only": True, "method": "lora", "learning_rate": 4e-3},
     ]},
+    "02_lora_from_scratch": {
+        "update": [{"part": "update"}],
+        "start": [{"part": "start", "start_from": how} for how in ("B zero", "A zero", "both zero", "both random")],
+    },
 }
 
 

@@ -7,6 +7,7 @@ parameters cell, where the injected one has run and nothing else has.
 """
 
 import ast
+import logging
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ def start(stem: str, namespace: Mapping[str, object]) -> Lesson:
     if missing:
         raise refusal("parameters", f"declared before start(): {', '.join(EVERY_NOTEBOOK)}",
                       f"no {', '.join(missing)}", "Run the parameters cell first.")
-    warnings.formatwarning = _warning_without_path
+    _quiet()
     values = _declared_values(list(namespace.get("In", [])), namespace)
     out_dir = Path(values["out_dir"])
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -62,6 +63,13 @@ def start(stem: str, namespace: Mapping[str, object]) -> Lesson:
     where = "this folder" if out_dir == Path(".") else out_dir.as_posix() if not out_dir.is_absolute() else out_dir.name
     print(f"{stem}: scale {values['scale']}, seed {values['seed']}{model}, files go to {where}")
     return Lesson(stem, values["scale"], values["seed"], out_dir, values)
+
+
+def _quiet() -> None:
+    """Keeps out of a lesson what other packages say about themselves, and shows warnings without paths."""
+    warnings.formatwarning = _warning_without_path
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # peft, of transformers
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # that a faster kernel could be downloaded
 
 
 def _declared_values(history: Sequence[str], namespace: Mapping[str, object]) -> dict[str, object]:
