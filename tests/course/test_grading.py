@@ -3,8 +3,10 @@
 import json
 import linecache
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -145,10 +147,21 @@ def started(code):
 def test_a_process_that_says_nothing_of_use_is_ended_in_time(monkeypatch, code, words):
     monkeypatch.setattr(grading, "START_LIMIT_S", 2.0)
     process = started(code)
-    found, why = grading._watched(process, 10.0, 0.5)
+    found, why = grading._watched(process, 10.0, 0.5, threading.Event())
     grading._end(process)
     assert found is None and why.startswith(words) and process.returncode is not None
     grading._end(process)  # a second time does no harm
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process there cannot send itself this signal")
+def test_ctrl_c_ends_what_runs_at_once(submitted):
+    path = submitted({"00.1": "def runners_up(logits, k):\n    while True:\n        try:\n            sum([])\n"
+                              "        except:\n            pass\n"})
+    threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    before = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        grade_notebook(path, limit_s=100)
+    assert time.monotonic() - before < 30
 
 
 # ---- the trial itself, in this process

@@ -69,21 +69,26 @@ def grade_notebook(path: str | Path, limit_s: float = LIMIT_S, memory_gib: float
         raise refusal("--limit", "more than 0 seconds", limit_s)
     if not memory_gib >= 0.5:
         raise refusal("--memory", "0.5 GiB or more", memory_gib, "Python and torch take a quarter of a GiB.")
-    submission = read_submission(path)
-    with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as several:
-        reports = several.map(lambda exercise: _graded(exercise, program(submission, exercise), limit_s, memory_gib),
-                              catalogue.checks_of(submission.stem))
+    submission, several = read_submission(path), ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1)))
+    stopping = threading.Event()
+    try:
+        reports = several.map(lambda exercise: _graded(exercise, program(submission, exercise), limit_s, memory_gib,
+                                                       stopping), catalogue.checks_of(submission.stem))
         return Graded(submission.path.name, submission.stem, tuple(reports))
+    finally:
+        stopping.set()  # after Ctrl-C there are processes to end
+        several.shutdown(cancel_futures=True)
 
 
-def _graded(exercise: str, answer: Program, limit_s: float, memory_gib: float) -> Report:
+def _graded(exercise: str, answer: Program, limit_s: float, memory_gib: float,
+            stopping: threading.Event) -> Report:
     title = catalogue.find_check(exercise)[1].title
     if answer.missing:
         return Report(exercise, title, NOT_ATTEMPTED, note=answer.missing)
     if answer.broken:
         return Report(exercise, title, FAILED, note=answer.broken)
     task = {"exercise": exercise, "lines": answer.lines, "memory_gib": memory_gib}
-    found, why = _in_process(task, limit_s, memory_gib)
+    found, why = _in_process(task, limit_s, memory_gib, stopping)
     if found is None:
         return Report(exercise, title, STOPPED, note=f"Stopped: {why}.")
     rows = tuple(Row(**row) for row in found["report"]["rows"])
@@ -95,7 +100,8 @@ def _graded(exercise: str, answer: Program, limit_s: float, memory_gib: float) -
     return Report(exercise, title, report.state, rows, f"Not defined here: {note}.")
 
 
-def _in_process(task: Mapping, limit_s: float, memory_gib: float) -> tuple[dict | None, str]:
+def _in_process(task: Mapping, limit_s: float, memory_gib: float,
+                stopping: threading.Event) -> tuple[dict | None, str]:
     """What the process wrote, or None and why it was stopped."""
     with tempfile.TemporaryDirectory(prefix="ftkit-check-", ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen([sys.executable, "-m", "ftkit.course.trial"], cwd=folder, env=_environment(folder),
@@ -104,16 +110,17 @@ def _in_process(task: Mapping, limit_s: float, memory_gib: float) -> tuple[dict 
         try:
             with process.stdin:
                 process.stdin.write(json.dumps(task).encode())
-            return _watched(process, limit_s, memory_gib)
+            return _watched(process, limit_s, memory_gib, stopping)
         finally:
             _end(process)
 
 
-def _watched(process: subprocess.Popen, limit_s: float, memory_gib: float) -> tuple[dict | None, str]:
+def _watched(process: subprocess.Popen, limit_s: float, memory_gib: float,
+             stopping: threading.Event) -> tuple[dict | None, str]:
     messages = queue.SimpleQueue()
     threading.Thread(target=_read, args=(process.stdout, messages), daemon=True).start()
     until_s, ready = time.monotonic() + START_LIMIT_S, False
-    while time.monotonic() < until_s:
+    while time.monotonic() < until_s and not stopping.is_set():
         try:
             message = messages.get(timeout=_POLL_S)
         except queue.Empty:
