@@ -115,6 +115,12 @@ def test_a_failed_notebook_is_told_with_its_place_and_its_status(place, capsys):
     (["show", "rns"], "folder must be an existing folder of a run or a course, got 'rns'. Did you mean runs"),
     (["show", "."], "folder must be the folder of a run or a course, got '.'. It holds no results.json, no executed"),
     (["tidy", "none.ipynb"], "notebook must be an existing file"),
+    (["check", "44"], "lesson must be one of 00_start_here"),
+    (["check", "00", "some.ipynb"], "what to check must be lessons, or notebooks and folders, got '00 some.ipynb'."),
+    (["check", "runs"], "folder must be one with notebooks, got 'runs'. It holds no .ipynb file."),
+    (["check", "some.ipynb"], "notebook must be an existing file, got 'some.ipynb'. Check the path."),
+    (["check", "some.ipynb", "--limit", "0"], "--limit must be more than 0 seconds, got 0.0"),
+    (["check", "some.ipynb", "--memory", "0.1"], "--memory must be 0.5 GiB or more, got 0.1. Python and torch take"),
     (["lab", "--no-open", "--folder", "w", "--reset", "00"], "folder must be a workspace made by ftkit lab"),
     (["lab", "--no-open", "--folder", "w", "--lesson", "44"], "lesson must be one of"),
 ])
@@ -237,13 +243,35 @@ def test_the_doctor_works_where_the_lessons_are_missing(place, capsys, monkeypat
     assert "FTKIT_NOTEBOOKS must be a folder with lessons" in capsys.readouterr().err
 
 
-def test_check_prints_how_far_one_is(place, capsys, monkeypatch):
-    from ftkit.course import catalogue, progress
+def test_check_prints_how_far_one_is_by_lesson_and_by_exercise(place, capsys):
+    from ftkit.course.progress import record
 
-    monkeypatch.setattr(catalogue, "lessons", lambda: ["00_start_here"])
-    monkeypatch.setattr(progress, "score", lambda stem, folder: progress.Score(stem, 2, 5))
-    assert cli.main(["check"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["lesson         answered  of", "00_start_here  2         5"]
+    for passed in (False, True):
+        record("00_start_here", "00.2", passed, place / "mine" / ".ftkit")
+    assert cli.main(["check", "--folder", "mine"]) == 0
+    header, first, *_ = capsys.readouterr().out.splitlines()
+    assert header.split() == ["lesson", "answered", "of", "attempts", "last"]
+    assert re.fullmatch(r"00_start_here +1 +3 +2 +\d{4}-\d\d-\d\d \d\d:\d\d", first)
+    assert cli.main(["check", "0", "--folder", "mine"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 4 and rows[0].split()[:4] == ["exercise", "title", "state", "attempts"]
+    assert re.search(r"not attempted yet +0$", rows[1]) and re.search(r"passed +2( +\S+ \S+){3}$", rows[2])
+    assert cli.main(["check", "--all", "--folder", "mine"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 7
+
+
+def test_check_grades_a_saved_notebook_in_a_process_of_its_own(place, capsys):
+    from ftkit.course.solved import solved_notebook
+
+    shipped = Path(__file__).parents[1] / "notebooks" / "00_start_here.ipynb"
+    nbformat.write(solved_notebook(shipped), place / "mine.ipynb")
+    assert cli.main(["check", "mine.ipynb", "--json", "report.json", "--record"]) == 0
+    assert "mine.ipynb: 3 of 3 exercises of 00_start_here" in capsys.readouterr().out
+    assert json.loads((place / "report.json").read_text("utf-8"))[0]["passed"] == 3
+    assert cli.main(["check"]) == 0 and re.search("00_start_here +3 +3", capsys.readouterr().out)
+    assert cli.main(["check", str(shipped)]) == 1
+    assert cli.main(["check", str(shipped), "gone.ipynb"]) == 2
+    assert "notebook must be an existing file, got 'gone.ipynb'" in capsys.readouterr().err
 
 
 def test_a_stopped_command_ends_quietly(place, capsys, monkeypatch):

@@ -165,15 +165,18 @@ def tidy(options) -> int:
 
 
 def check(options) -> int:
-    """Print how many exercises of each lesson are answered."""
-    from ftkit.course.catalogue import lessons
-    from ftkit.course.progress import score
+    """Print how far you are, or grade saved notebooks without opening them."""
+    from ftkit.course import catalogue, progress, standing
     from ftkit.course.workspace import DEFAULT_FOLDER
-    from ftkit.tables import aligned
 
     folder = Path(options.folder or Path.home() / DEFAULT_FOLDER) / ".ftkit"
-    scores = [score(stem, folder if folder.is_dir() else None) for stem in lessons()]
-    print(aligned(["lesson", "answered", "of"], [[one.stem, one.passed, one.total] for one in scores]))
+    folder = folder if folder.is_dir() else None
+    if standing.are_notebooks(options.what):
+        return standing.grade_all(standing.notebooks_in(options.what), options.limit, options.memory,
+                                  json_file=options.json, record_in=(folder or progress.home())
+                                  if options.record else None)
+    stems = [catalogue.find_lesson(name) for name in options.what] or (catalogue.lessons() if options.all else [])
+    print(standing.exercises_table(stems, folder) if stems else standing.lessons_table(folder))
     return 0
 
 
@@ -210,8 +213,19 @@ def _parser() -> argparse.ArgumentParser:
     it = command(tidy)
     it.add_argument("paths", nargs="*", help="notebooks or folders (default: the lessons)")
     it.add_argument("--check", action="store_true", help="change nothing; exit 1 if a notebook is not tidy")
-    command(check).add_argument("--folder", help="your folder of lessons")
+    _check_options(command(check))
     return parser
+
+
+def _check_options(it: argparse.ArgumentParser):
+    it.add_argument("what", nargs="*", metavar="LESSON|NOTEBOOK|FOLDER", help="lessons to tell about in full, or "
+                    "notebooks to grade: 0 all passed, 1 some not, 2 refused")
+    it.add_argument("--all", action="store_true", help="every exercise of every lesson")
+    it.add_argument("--folder", help="your folder of lessons")
+    it.add_argument("--limit", type=float, default=60.0, metavar="SECONDS", help="for each answer (default: 60)")
+    it.add_argument("--memory", type=float, default=2.0, metavar="GIB", help="for each answer (default: 2)")
+    it.add_argument("--json", metavar="FILE", help="write the reports as data, too")
+    it.add_argument("--record", action="store_true", help="note the answers in your progress")
 
 
 def _line(result) -> str:

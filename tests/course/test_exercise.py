@@ -119,6 +119,15 @@ def test_the_solution_is_shown_after_an_attempt_only(lesson, capsys):
     assert catalogue.solution_source("98.2") == "share = 1 / 4"
 
 
+def test_a_class_is_shown_with_the_helpers_and_imports_it_needs(models_lesson, capsys):
+    check("97.1", lambda width: None)
+    solution("97.1")
+    shown = capsys.readouterr().out
+    assert shown.startswith("import torch\nfrom torch import nn\n\nTWO = 1 + 1\n\n\ndef filled(width):")
+    assert "class Double(nn.Module):" in shown and "EQUIVALENT" not in shown
+    assert check("97.1", catalogue.solution_value("97.1")).state == PASSED
+
+
 def test_a_missing_solution_is_refused(lesson, monkeypatch):
     monkeypatch.setattr(catalogue, "with_needed", lambda source, name: None)
     with pytest.raises(Refusal, match="solution of 98.1 must be a definition of area in solutions/c98_shapes.py"):

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 import threading
 import time
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from ftkit.course import limits
-from ftkit.course.limits import OutOfTime, fresh, time_limit, undisturbed
+from ftkit.course.limits import OutOfTime, fresh, memory_limit, time_limit, undisturbed
 
 
 def endless():
@@ -100,3 +101,20 @@ def test_inside_everything_starts_from_the_same_place():
     finally:
         torch.set_default_dtype(torch.float32)
     assert issubclass(limits.OutOfTime, BaseException) and not issubclass(limits.OutOfTime, Exception)
+
+
+def test_memory_is_refused_inside_and_given_again_behind():
+    if not sys.platform.startswith("linux"):
+        pytest.skip("this system does not refuse memory to a process")
+    for _ in range(2):
+        with pytest.raises(MemoryError), memory_limit(0.2):
+            bytearray(2 ** 30)
+        with pytest.raises(RuntimeError, match="can't allocate memory"), memory_limit(0.2):
+            torch.empty(2 ** 28)
+    assert len(bytearray(2 ** 29)) == 2 ** 29
+
+
+def test_where_memory_cannot_be_limited_it_is_not(monkeypatch):
+    monkeypatch.setitem(sys.modules, "resource", None)
+    with memory_limit(0.001):
+        assert len(bytearray(2 ** 26)) == 2 ** 26

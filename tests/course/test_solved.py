@@ -3,6 +3,8 @@
 import nbformat
 import pytest
 
+from ftkit.course.catalogue import find_check
+from ftkit.course.judging import grade
 from ftkit.course.progress import score
 from ftkit.course.solved import NEEDED_TAGS, solved_notebook
 from ftkit.errors import Refusal
@@ -58,3 +60,15 @@ def test_a_known_wrong_answer_gets_its_hint(lesson, tmp_path):
 def test_an_exercise_cell_that_names_none_or_defines_another_is_refused(lesson, tmp_path, stub, metadata, words):
     with pytest.raises(Refusal, match=words):
         solved_notebook(notebook(tmp_path / "98_shapes.ipynb", stub, metadata))
+
+
+def test_a_class_takes_the_place_of_its_stub_with_what_it_needs(models_lesson, tmp_path):
+    cells = [nbformat.v4.new_code_cell("from torch import nn\n\n\nclass Double(nn.Module):\n    def forward(self, x):\n"
+                                       "        raise NotImplementedError\n\n\nlayer = 3",
+                                       metadata={"tags": ["exercise"], "exercise": "97.1"})]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "97_models.ipynb")
+    namespace = run(solved_notebook(tmp_path / "97_models.ipynb"))
+    assert grade("97.1", find_check("97.1")[1], namespace["Double"]).state == "passed" and namespace["layer"] == 3
+    namespace = {}
+    exec(cells[0].source, namespace)
+    assert grade("97.1", find_check("97.1")[1], namespace["Double"]).state == "failed"  # its stub takes no width

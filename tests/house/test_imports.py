@@ -28,7 +28,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "notebooks": (7, {"papermill", "nbformat", "nbconvert", "nbclient", "ipykernel", "jupyter_client", "zmq",
                       "psutil"}),
     "doctor": (7, TORCH | {"psutil", "bitsandbytes", "matplotlib", "packaging", "huggingface_hub"}),
-    "course": (10, TORCH | {"nbformat"}),
+    "course": (10, TORCH | {"nbformat", "psutil"}),
     "cli": (11, set()),
 }
 

@@ -14,6 +14,7 @@ from ftkit.tables import aligned
 
 CASE_LIMIT_S = 20.0
 PASSED, FAILED, NOT_ATTEMPTED = "passed", "failed", "not attempted yet"
+_TOO_MUCH = "Your code asks for more memory than there is: how large does something grow?"
 _HEADERS = ["", "case", "want", "got", "hint"]
 
 
@@ -105,6 +106,8 @@ def _hint(case: Case, known: Check, answer: object, got: object, returned: list)
         return f"`{known.answer}` is {shown(answer)} and no function: define it with `def`, and run that cell."
     if isinstance(got, Exception) and returned and returned[-1] is None:
         return NOTHING
+    if "can't allocate memory" in str(got if isinstance(got, RuntimeError) else ""):  # torch's own words
+        return _TOO_MUCH
     known_hint = next((hint.say for hint in case.hints if _fits(hint.when, got, case.tolerance)), "")
     if known_hint:
         return known_hint
@@ -118,7 +121,7 @@ def _of_error(error: BaseException, answer: object) -> str:
     words = {NotImplementedError: "this part still raises NotImplementedError",
              OutOfTime: "Your code did not end: is there a loop that never does? No further case was tried.",
              SystemExit: "Your code ends the whole program here: return a value instead.",
-             MemoryError: "Your code asks for more memory than there is: how large does something grow?",
+             MemoryError: _TOO_MUCH,
              RecursionError: "Your function calls itself without end.",
              ArgumentChanged: "What comes in belongs to the caller: work on a copy."}
     for kind, said in words.items():

@@ -1,4 +1,4 @@
-"""A time limit for a piece of code, and torch and the random generators as they were after it.
+"""Limits of time and memory for a piece of code, and torch and the random generators as they were after it.
 
 Knows nothing about what the code is for.
 """
@@ -11,7 +11,10 @@ import threading
 from collections.abc import Iterator
 
 import numpy
+import psutil
 import torch
+
+from ftkit.units import GIB
 
 
 class OutOfTime(BaseException):
@@ -36,18 +39,24 @@ def time_limit(limit_s: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _by_signal(limit_s: float) -> Iterator[None]:
+    over = []
+
     def ring(*_):
-        raise OutOfTime(f"not done after {limit_s:g} s")
+        if not over:
+            raise OutOfTime(f"not done after {limit_s:g} s")
 
     earlier = signal.signal(signal.SIGALRM, ring)
     left_s, every_s = signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, earlier)
-        if left_s:  # somebody else's timer
-            signal.setitimer(signal.ITIMER_REAL, left_s, every_s)
+        try:
+            over.append(True)  # it may ring between these lines, too
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, earlier)
+            if left_s:  # somebody else's timer
+                signal.setitimer(signal.ITIMER_REAL, left_s, every_s)
 
 
 @contextlib.contextmanager
@@ -69,6 +78,32 @@ def _by_thread(limit_s: float) -> Iterator[None]:
             over.append(True)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(here, None)  # one that was asked for and not yet raised
         timer.cancel()
+
+
+@contextlib.contextmanager
+def memory_limit(more_gib: float) -> Iterator[None]:
+    """Lets what runs inside have so much memory more than this process has now, where the system can refuse the rest.
+
+    There it raises MemoryError, and torch a RuntimeError. Elsewhere (Windows, macOS) nothing is limited.
+
+    Args:
+        more_gib: GiB of data.
+    """
+    try:
+        import resource
+
+        earlier = resource.getrlimit(resource.RLIMIT_DATA)
+        most = int(psutil.Process().memory_info().data + more_gib * GIB)
+        if earlier[1] != resource.RLIM_INFINITY:
+            most = min(most, earlier[1])
+        resource.setrlimit(resource.RLIMIT_DATA, (most, earlier[1]))
+    except (ImportError, AttributeError, ValueError, OSError):
+        yield
+        return
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, earlier)
 
 
 @contextlib.contextmanager

@@ -19,12 +19,13 @@ from types import ModuleType
 
 from ftkit.course import catalogue
 from ftkit.course.judging import PASSED, grade
-from ftkit.course.limits import OutOfTime, time_limit
+from ftkit.course.limits import OutOfTime, memory_limit, time_limit
 from ftkit.course.mutation import mutants
 from ftkit.errors import Refusal
 from ftkit.tables import aligned
 
 LIMIT_S = 5.0  # for one case; an endless loop is the usual reason for reaching it
+MEMORY_GIB = 4.0  # more than there was; a mutant may ask for any amount
 FEWEST = 30  # of a function or class; a value has as many as it has
 
 
@@ -103,7 +104,7 @@ def main(names: Sequence[str]) -> int:
 def _passes(exercise: str, module: ModuleType, source: str, limit_s: float) -> bool:
     namespace = {"__name__": module.__name__, "__file__": module.__file__}
     check = catalogue.find_check(exercise)[1]
-    with _silence():
+    with _silence(), memory_limit(MEMORY_GIB):
         try:
             with time_limit(limit_s):
                 exec(compile(source, f"mutant of {exercise}", "exec"), namespace)

@@ -30,7 +30,7 @@ def mutants(source: str, name: str) -> list[Mutant]:
 
     Example:
         >>> [one.change for one in mutants("def half(x):\\n    return x / 2\\n", "half")][:3]
-        ['return x / 2 -> return None', 'return x / 2 -> pass', 'return x / 2 -> return x * 2']
+        ['return x / 2 -> return None', 'return x / 2 -> return -(x / 2)', 'return x / 2 -> pass']
     """
     module, every = ast.parse(source), statements(source)
     original = ast.unparse(module)

@@ -80,3 +80,36 @@ def runners_up(logits, k):
 }
 WRONG["00.2"]["Your function returns nothing"] = "def conversation_labels(turns, end_of_turn):\n    turns.copy()\n"
 WRONG["00.3"]["The lists hold numbers, not a tensor"] = "def gain(before, after):\n    return after - before\n"
+WRONG["00.1"]["exp of a large logit is infinite"] = """
+def runners_up(logits, k):
+    chances = logits.exp() / logits.exp().sum()
+    best = chances.topk(k)
+    return list(zip(best.indices.tolist(), best.values.tolist()))
+"""
+WRONG["00.2"] |= {
+    "Who speaks is said by the role": """
+def conversation_labels(turns, end_of_turn):
+    ids, labels = [], []
+    for place, (role, header, content) in enumerate(turns):
+        answers = (place % 2 == 1) == (turns[-1][0] == "assistant" and len(turns) % 2 == 0) or len(turns) == 1
+        ids += [*header, *content, end_of_turn]
+        labels += [-100] * len(header) + ([*content, end_of_turn] if answers else [-100] * (len(content) + 1))
+    return ids, labels
+""",
+    "go by places, not by which token it is": """
+def conversation_labels(turns, end_of_turn):
+    ids = [token for _, header, content in turns for token in (*header, *content, end_of_turn)]
+    labels = []
+    for role, header, content in turns:
+        for token in (*header, *content, end_of_turn):
+            labels.append(token if role == "assistant" and token not in header else -100)
+    return ids, labels
+""",
+}
+WRONG["00.3"]["Leave the ends as they are"] = """
+import statistics
+def gain(before, after):
+    changes = [now - was for was, now in zip(before, after)]
+    middle, half = statistics.mean(changes), 1.96 * statistics.stdev(changes) / len(changes) ** 0.5
+    return middle, max(-1, middle - half), min(1, middle + half)
+"""

@@ -7,6 +7,9 @@ _MISTAKES = {
         "These are bits per token": "mean_loss / math.log(2)",
         "This is the perplexity": "2 ** (mean_loss / math.log(2))",
         "These are the bits of the whole text": "mean_loss * tokens / math.log(2)",
+        "Spaces and line breaks are bytes": "mean_loss * tokens / math.log(2) / len(text.strip().encode())",
+        "an emoji 4": "mean_loss * tokens / math.log(2) / (len(text) + 2 * sum(ord(c) > 0x2e7f for c in text) - 2 * "
+                      "('é' in text))",
         "takes 3 bytes in UTF-8": "mean_loss * tokens / math.log(2) / len(text)",
     },
     "01.2": {
@@ -17,6 +20,9 @@ _MISTAKES = {
         "Right ones, wrong order": "first_of_each([r for r in ordered if r['input'] != asked])[:k][::-1]",
         "overlaps little, and is still wanted":
             "[r for r in first_of_each([r for r in ordered if r['input'] != asked]) if overlap(asked, r['input'])][:k]",
+        "whatever their overlap": "first_of_each([r for r in ordered if overlap(asked, r['input']) < 1])[:k]",
+        "not all others of its condition": "first_of_each([r for r in ordered if r['condition'] not in "
+                                           "[s['condition'] for s in store if s['input'] == asked]])[:k]",
         "fewer conditions than k": "[first_of_each([r for r in ordered if r['input'] != asked])[n] for n in range(k)]",
     },
     "01.3": {
@@ -28,12 +34,24 @@ _MISTAKES = {
         "not by the width of the row": "torch.stack([one.sum() / (labels.shape[1] - 1) if len(one) < 2 else one.mean() "
                                        "for one in at(1)[1]]).mean()",
         "A place without a label came in": "means(1).mean() * float('nan')",
+        "exp of such a logit is infinite": "torch.stack([(-(l[:-1].exp() / l[:-1].exp().sum(-1, keepdim=True)).log()"
+                                           "[torch.arange(len(t) - 1)[t[1:] >= 0], t[1:][t[1:] >= 0]]).mean() "
+                                           "for l, t in zip(logits, labels)]).mean()",
+        "Is each row shifted for itself": "(lambda rolled: (torch.nn.functional.cross_entropy(logits.transpose(1, 2), "
+                                          "rolled, reduction='none').sum(1) / (rolled >= 0).sum(1)).mean())"
+                                          "(labels.roll(-1, 1))",
         "-100 is no token": "torch.nn.functional.one_hot(labels, 2).float().mean()",
         "No gradient reaches the logits": "torch.tensor(means(1).mean().item())",
     },
     "01.4": {
         "This is one-sided": "tail(n, min(lost, gained))",
         "Answers that stayed the same": "min(1, 2 * tail(len(before), min(lost, gained)))",
+        "Near, and a rule of thumb": "math.erfc(abs(lost - gained) / math.sqrt(2 * n)) if n > 9 else "
+                                     "min(1, 2 * tail(n, min(lost, gained))) if n else 1",
+        "Such numbers fit no float": "min(1, 2 * sum(math.comb(n, j) * 0.5 ** n "
+                                     "for j in range(min(lost, gained) + 1)))",
+        "is 0 as a float": "min(1, 2 * 0.5 ** n * sum(min(math.comb(n, j), 10 ** 300) "
+                           "for j in range(min(lost, gained) + 1)))",
         "This is how many were lost": "lost",
         "take the smaller of lost and gained": "min(1, 2 * tail(n, max(lost, gained)))",
         "That is the chance of exactly this split": "min(1, 2 * math.comb(n, min(lost, gained)) / 2 ** n)",

@@ -1,6 +1,8 @@
 """What an answer to an exercise of lesson 00 is judged by. Knows nothing about the notebook around it."""
 
 import math
+import random
+import statistics
 
 import torch
 
@@ -38,7 +40,28 @@ def _runners_up() -> list[Case]:
         Case("all of them add up to 1", lambda answer: sum(float(chance) for _, chance in
                                                            answer(torch.tensor(_LOGITS), 5)), 1.0, tolerance=1e-5,
              reason=_FLOAT32),
+        Case("logits in the hundreds", lambda answer: [float(chance) for _, chance in
+                                                       answer(torch.tensor([300.0, 302.0, 301.0]), 3)],
+             _chances([300.0, 302.0, 301.0]), [
+                 Hint(lambda got: any(math.isnan(one) for one in got), "exp of a large logit is infinite: softmax "
+                      "takes off the largest one first, and that changes no chance."),
+             ], tolerance=1e-5, reason=_FLOAT32),
+        _of_a_vocabulary(),
     ]
+
+
+def _chances(logits: list[float]) -> list[float]:
+    """Softmax by hand, the likeliest first."""
+    powers = [math.exp(logit - max(logits)) for logit in logits]
+    return sorted((power / sum(powers) for power in powers), reverse=True)
+
+
+def _of_a_vocabulary() -> Case:
+    draw = random.Random(0)
+    logits = [draw.gauss(0, 3) for _ in range(500)]
+    order = sorted(range(500), key=lambda token: -logits[token])[:20]
+    return Case("20 of 500, drawn", lambda answer: list(map(list, answer(torch.tensor(logits), 20))),
+                list(map(list, zip(order, _chances(logits), strict=False))), tolerance=1e-5, reason=_FLOAT32)
 
 
 # Two questions and two answers; headers are what the template writes before a turn. Ids are made up, 9 ends a turn.
@@ -78,7 +101,30 @@ def _labels() -> list[Case]:
         Case("labels of the whole", labels_of, _RIGHT, _label_hints()),
         Case("a single turn", lambda answer: list(answer([("assistant", [1, 3], [21])], _END)[1]),
              [IGNORED, IGNORED, 21, _END]),
+        Case("two answers in a row, then nothing said",
+             lambda answer: list(answer([("assistant", [1], [21]), ("assistant", [3], [22]), ("user", [1], []),
+                                         ("assistant", [3], [])], _END)[1]),
+             [IGNORED, 21, _END, IGNORED, 22, _END, IGNORED, IGNORED, IGNORED, _END], [
+                 Hint([IGNORED, IGNORED, IGNORED, IGNORED, 22, _END, IGNORED, IGNORED, IGNORED, _END],
+                      "Who speaks is said by the role, not by whose turn it would be."),
+             ]),
+        _drawn_conversation(),
     ]
+
+
+def _drawn_conversation() -> Case:
+    """Few token ids, so that the same ones stand in headers, in what is said, and at the end of a turn."""
+    draw = random.Random(1)
+    turns = [(draw.choice(["user", "assistant"]), draw.choices(range(6, 12), k=2),
+              draw.choices(range(6, 12), k=draw.randint(0, 6))) for _ in range(12)]
+    ids = [token for _, header, content in turns for token in (*header, *content, _END)]
+    places = [(role, place) for role, header, content in turns for place in range(len(header) + len(content) + 1)]
+    labels = [token if role == "assistant" and place >= 2 else IGNORED
+              for token, (role, place) in zip(ids, places, strict=True)]
+    return Case("12 turns, drawn", lambda answer: list(map(list, answer(turns, _END))), [ids, labels], [
+        Hint(lambda got: got[0] == ids, "The same id may stand in a header, in what is said, and at an end: go by "
+             "places, not by which token it is."),
+    ])
 
 
 def _label_hints() -> list[Hint]:
@@ -138,7 +184,22 @@ def _gain() -> list[Case]:
              tolerance=1e-9, reason=_FLOAT64),
         Case("a loss has a negative sign", lambda answer: answer([1, 1, 1, 0], [0, 0, 1, 0])[0], -0.5,
              tolerance=1e-9, reason=_FLOAT64),
+        Case("an interval beyond 1", lambda answer: list(answer([0, 0, 0, 0], [1, 1, 1, 0])),
+             [0.75, 0.75 - 0.49, 0.75 + 0.49], [
+                 Hint(lambda got: max(got) == 1, "Leave the ends as they are, beyond 1 too: that shows that this "
+                      "rule is rough for few questions."),
+             ], tolerance=1e-5, reason=_FLOAT32),
+        _drawn_exam(),
     ]
+
+
+def _drawn_exam() -> Case:
+    draw = random.Random(2)
+    before, after = ([int(draw.random() < share) for _ in range(200)] for share in (0.3, 0.6))
+    changes = [now - was for was, now in zip(before, after, strict=True)]
+    middle, half = statistics.fmean(changes), 1.96 * statistics.stdev(changes) / math.sqrt(200)
+    return Case("200 questions, drawn", lambda answer: list(answer(before, after)),
+                [middle, middle - half, middle + half], tolerance=1e-5, reason=_FLOAT32)
 
 
 def _variance(side: list[int]) -> float:

@@ -1,6 +1,8 @@
 """What an answer to an exercise of lesson 01 is judged by. Knows nothing about the notebook around it."""
 
 import math
+import random
+from fractions import Fraction
 
 import torch
 
@@ -28,6 +30,10 @@ def _bits() -> list[Case]:
             Hint(3.0, "A Chinese character takes 3 bytes in UTF-8: count text.encode(\"utf-8\"), not the characters."),
         ], tolerance=1e-6, reason=_FLOAT32),
         Case("no loss at all", lambda bits: bits(0.0, 5, "abc"), 0.0, tolerance=1e-6, reason=_FLOAT32),
+        Case("a text with spaces, a line break and an emoji", lambda bits: bits(LN_2, 3, " a é\n🤒 "), 3 / 11, [
+            Hint(3 / 9, "Spaces and line breaks are bytes like any other: do not strip them."),
+            Hint(3 / 7, "An accented letter takes 2 bytes in UTF-8, an emoji 4: count text.encode(\"utf-8\")."),
+        ], tolerance=1e-6, reason=_FLOAT32),
     ]
 
 
@@ -67,7 +73,45 @@ def _shots() -> list[Case]:
         Case("more than there are conditions", lambda shots: inputs(shots, 9, _STORE[:3]), [near, second], [
             Hint(IndexError, "There are fewer conditions than k: return those there are."),
         ]),
+        Case("another way of comparing",
+             lambda shots: [record["input"] for record in shots("ab", list(_LETTERS), 2, _common_letters)],
+             ["ba", "abc"], [
+                 Hint(lambda got: "ba" not in got, "Not everything that is quite alike is the question itself: leave "
+                      "out the record whose input *is* the question, whatever their overlap."),
+                 Hint(lambda got: "abc" not in got, "Only the question's own record is left out, not all others of its "
+                      "condition."),
+             ]),
+        Case("none", lambda shots: shots(_ASKED, list(_STORE), 0, _common_words), []),
+        _drawn_store(),
     ]
+
+
+_LETTERS = [{"input": "ab", "condition": "two"}, {"input": "xyz", "condition": "three"},
+            {"input": "abc", "condition": "two"}, {"input": "ba", "condition": "one"}]
+
+
+def _common_letters(one: str, other: str) -> float:
+    return len(set(one) & set(other)) / len(set(one) | set(other))
+
+
+def _drawn_store() -> Case:
+    """40 records of 8 conditions; the nearest of each condition is found condition by condition."""
+    draw = random.Random(0)
+    store = [{"input": f"case {number}", "condition": f"condition {draw.randint(1, 8)}"} for number in range(40)]
+    near = {record["input"]: place for place, record in enumerate(draw.sample(store, 40))}
+    asked = max(near, key=near.get)
+    nearest = {}
+    for record in store:
+        best = nearest.get(record["condition"])
+        if record["input"] != asked and (best is None or near[record["input"]] > near[best["input"]]):
+            nearest[record["condition"]] = record
+    want = sorted((record["input"] for record in nearest.values()), key=lambda one: -near[one])[:5]
+
+    def alike(one: str, other: str) -> int:
+        return near[other if one == asked else one]
+
+    return Case("5 of 40, drawn", lambda shots: [record["input"] for record in shots(asked, list(store), 5, alike)],
+                want)
 
 
 def _logits(chances: list[list[float]]) -> torch.Tensor:
@@ -100,7 +144,29 @@ def _record_mean() -> list[Case]:
         Case("a gradient comes back", _gradient_sum, 1.0, [
             Hint(0.0, "No gradient reaches the logits: compute with torch alone, without item() or detach()."),
         ]),
+        Case("logits in the hundreds", lambda loss: loss(torch.tensor([[[0.0, 300.0, 0.0], [0.0, 0.0, 0.0]]]),
+                                                         torch.tensor([[IGNORED, 0]])), 300.0, [
+            Hint(lambda got: not math.isfinite(got), "exp of such a logit is infinite: take log_softmax or "
+                 "cross_entropy, which never form it."),
+        ], tolerance=1e-5, reason=_SUMS),
+        _drawn_batch(),
     ]
+
+
+def _drawn_batch() -> Case:
+    """Labels from the first place on, which nothing predicts; the wanted loss is added up token by token."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 7, 11, generator=generator)
+    labels = torch.randint(11, (5, 7), generator=generator)
+    labels[torch.rand(5, 7, generator=generator) < 0.4] = IGNORED
+    rows = []
+    for row in range(5):
+        losses = [float(logits[row, place - 1].double().exp().sum().log() - logits[row, place - 1, labels[row, place]])
+                  for place in range(1, 7) if labels[row, place] != IGNORED]
+        rows.append(sum(losses) / len(losses))
+    return Case("5 records, drawn", lambda loss: loss(logits, labels), sum(rows) / 5, [
+        Hint(lambda got: got > 0, "Is each row shifted for itself? The first label of a record has nothing before it."),
+    ], tolerance=1e-5, reason=_SUMS)
 
 
 def _gradient_sum(loss) -> float:
@@ -140,7 +206,24 @@ def _sign_test() -> list[Case]:
         Case("nothing changed", lambda test: chance(test, 5, 0, 0, 5), 1.0, [
             Hint(ZeroDivisionError, "Where nothing changed there is nothing to divide by: the answer is 1."),
         ], tolerance=1e-9, reason=_FLOAT64),
+        Case("11 lost, 4 gained", lambda test: chance(test, 3, 11, 4, 2), float(_two_sided(15, 4)), [
+            Hint(lambda got: 0.02 < got < 0.11, "Near, and a rule of thumb: with few changes the sum over all splits "
+                 "is needed."),
+        ], tolerance=1e-9, reason=_FLOAT64),
+        Case("1200 changes", lambda test: chance(test, 10, 640, 560), float(_two_sided(1200, 560)), [
+            Hint(OverflowError, "Such numbers fit no float: divide whole numbers by each other, at the end."),
+            Hint(0.0, "2 to the power of -1200 is 0 as a float: add up whole numbers, and divide at the end."),
+        ], tolerance=1e-9, reason=_FLOAT64),
     ]
+
+
+def _two_sided(changed: int, smaller: int) -> Fraction:
+    """Exactly, from one split's chance to the next one's."""
+    one, total = Fraction(1, 2 ** changed), Fraction(0)
+    for k in range(smaller + 1):
+        total += one
+        one = one * (changed - k) / (k + 1)
+    return min(Fraction(1), 2 * total)
 
 
 CHECKS = {
