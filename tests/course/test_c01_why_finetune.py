@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from ftkit import hub, methods
 from ftkit.chat import encode
-from ftkit.course import catalogue, recorded
+from ftkit.course import catalogue, page, recorded
 from ftkit.course.solved import solved_notebook
 from ftkit.evaluate.perplexity import bits_per_byte, record_losses
 from ftkit.notebooks.parameters import declared_parameters
@@ -100,19 +100,6 @@ def test_without_its_adapter_every_shipped_lora_run_is_the_base_again(cards):
     assert all(card.metrics["general_removed"] == card.metrics["general_before"] for card in adapted)
 
 
-def table_of(cards):
-    """The page's table of figures, a row a point: mean over seeds, lowest and highest."""
-    lines = ["| method | learning rate | clinic, held out | general exam after | perplexity after | seeds |",
-             "|---|---|---|---|---|---|"]
-    for (method, rate), chosen in sorted(points(cards).items()):
-        cells = []
-        for metric in ("clinic_after", "general_after", "perplexity_after"):
-            found = recorded.values(chosen, metric)
-            cells.append(f"{sum(found) / len(found):.3g} ({min(found):.3g} to {max(found):.3g})")
-        lines.append(f"| {method} | {rate:g} | {' | '.join(cells)} | {len(chosen)} |")
-    return "\n".join(lines)
-
-
 def evidence_of(cards):
     """What claims.md says of C13: the point that the notebook runs, against the base."""
     adapted = points(cards)["lora", methods.default_learning_rate("lora", methods.SMALL_MODEL)]
@@ -122,22 +109,11 @@ def evidence_of(cards):
             f"{spread.low:.3f} to {spread.high:.3f}), {before:.3f} and the same bits without it; scale tiny")
 
 
-def renewed(cards):
-    """The page and the claims with the figures of the cards in their places."""
-    page, claims = PAGE.read_text("utf-8"), CLAIMS.read_text("utf-8")
-    start, end = page.index("<!-- figures -->\n") + len("<!-- figures -->\n"), page.index("\n<!-- end of figures -->")
-    rows = [line for line in claims.splitlines() if line.startswith("| C13 ")]
-    cells = rows[0].split(" | ")
-    cells[3] = evidence_of(cards)
-    return page[:start] + table_of(cards) + page[end:], claims.replace(rows[0], " | ".join(cells))
-
-
 def test_the_figures_on_the_page_and_in_the_claims_are_those_of_the_cards(cards):
-    page, claims = renewed(cards)
-    assert page == PAGE.read_text("utf-8"), f"renew the page's figures: python tests/course/{Path(__file__).name}"
-    assert claims == CLAIMS.read_text("utf-8"), f"renew the claims: python tests/course/{Path(__file__).name}"
+    assert not page.refresh(PAGE, check=True), f"renew them: python tests/course/{Path(__file__).name}"
+    assert not page.refresh_claims(CLAIMS, {"C13": evidence_of(cards)}, check=True)
 
 
 if __name__ == "__main__":
-    for path, text in zip((PAGE, CLAIMS), renewed(recorded.shipped(STEM, "main_job")), strict=True):
-        path.write_text(text, "utf-8")
+    page.refresh(PAGE)
+    page.refresh_claims(CLAIMS, {"C13": evidence_of(recorded.shipped(STEM, "main_job"))})

@@ -53,3 +53,28 @@ def test_a_line_that_names_no_metric_is_refused(folder, line, words):
 def test_a_page_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(Refusal, match="page must be an existing file, got '98_shapes.md'"):
         page.refresh(tmp_path / "98_shapes.md")
+
+
+def test_a_table_by_setting_has_a_row_for_each(tmp_path):
+    cards = [Card("try", {"method": method, "rate": rate}, seed, "2026-01-01", status="done",
+                  metrics={"loss": seed + offset})
+             for method, rate, offset in (("lora", 2e-4, 1), ("full", 1e-5, 5)) for seed in range(3)]
+    recorded.ship("98_shapes", "try", cards, tmp_path)
+    path = tmp_path / "98_shapes.md"
+    path.write_text("<!-- cards try by method, rate\nloss: the loss\n-->\n<!-- end of cards -->\n")
+    assert page.refresh(path, tmp_path)
+    assert path.read_text().splitlines()[3:-1] == [
+        "| method | rate | the loss | seeds |", "|---|---|---|---|",
+        "| full | 1e-05 | 6 (5 to 7) | 3 |", "| lora | 0.0002 | 2 (1 to 3) | 3 |"]
+
+
+def test_the_evidence_of_a_claim_is_put_into_its_row_alone(tmp_path):
+    path = tmp_path / "claims.md"
+    path.write_text("| C01 | small | a lesson | old | *holds* |\n| C02 | zero | a lesson | old | *fails* |\n")
+    assert page.refresh_claims(path, {"C02": "3 seeds: 1.0"}, check=True)
+    assert page.refresh_claims(path, {"C02": "3 seeds: 1.0"})
+    assert path.read_text() == ("| C01 | small | a lesson | old | *holds* |\n"
+                                "| C02 | zero | a lesson | 3 seeds: 1.0 | *fails* |\n")
+    assert not page.refresh_claims(path, {"C02": "3 seeds: 1.0"})
+    with pytest.raises(Refusal, match="claim C99 must be a row of claims.md, got 'none'"):
+        page.refresh_claims(path, {"C99": "none"})
