@@ -134,6 +134,11 @@ def test_a_missing_solution_is_refused(lesson, monkeypatch):
         catalogue.solution_source("98.1")
 
 
+def test_what_several_checks_share_is_no_lesson(lesson, tmp_path):
+    (tmp_path / "checks" / "codes.py").write_text("")
+    assert lesson in catalogue.lessons() and all(stem[:2].isdigit() for stem in catalogue.lessons())
+
+
 def test_an_unknown_lesson_is_refused(lesson):
     with pytest.raises(Refusal, match="lesson must be one of .*98_shapes, got '98_shape'. Did you mean 98_shapes"):
         score("98_shape")

@@ -64,7 +64,9 @@ class Odd:
     (4, "4"), ([1, 2], "[1, 2]"), ("a\n  b", "'a\\n b'"), (ValueError("bad\nline"), "ValueError: bad line"),
     (torch.tensor(0.5), "0.5 (float32 tensor)"), (torch.tensor([[1, 2]]), "int64 (1, 2): [[1, 2]]"),
     (numpy.float64(0.25), "0.25 (float64 tensor)"), (Odd(), "a Odd that cannot be shown"),
-    (torch.tensor([0.5], dtype=torch.bfloat16), "bfloat16 (1,): [0.5]"), (torch.zeros(0, 3), "float32 (0, 3): []"),
+    (torch.tensor([0.5], dtype=torch.bfloat16), "bfloat16 (1,): [0.5]"), ((ones(1), 3), "[float32 (1,): [1.0], 3]"),
+    (torch.tensor([-0.0, 1 / 3], dtype=torch.float64), "float64 (2,): [0.0, 0.333333]"),
+    (torch.zeros(0, 3), "float32 (0, 3): []"),
 ])
 def test_a_result_is_shown_with_what_tells_it_from_others(value, text):
     assert shown(value) == text

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +13,8 @@ from ftkit.errors import refusal, unknown
 
 def lessons() -> list[str]:
     """The stems of all lessons that have checks, in order."""
-    return sorted(module.name[1:] for module in pkgutil.iter_modules(checks.__path__) if module.name.startswith("c"))
+    return sorted(module.name[1:] for module in pkgutil.iter_modules(checks.__path__)
+                  if re.fullmatch(r"c\d\d_\w+", module.name))
 
 
 def checks_of(stem: str) -> dict:

@@ -105,6 +105,8 @@ def _same_tensors(want: torch.Tensor, got: torch.Tensor, tolerance: float) -> bo
 def _text(value: object) -> str:
     if isinstance(value, BaseException):
         return f"{type(value).__name__}: {value}"
+    if type(value) in (list, tuple) and any(is_array(one) for one in value):
+        return f"[{', '.join(map(_text, value))}]"
     if not is_array(value):
         return repr(value)
     value = tensor_of(value)
@@ -112,4 +114,11 @@ def _text(value: object) -> str:
     if not value.dim():
         return f"{value.item()!r} ({kind} tensor)"
     values = value if value.numel() <= _SHOWN_VALUES else value.flatten()[:_SHOWN_VALUES]
-    return f"{kind} {tuple(value.shape)}: {values.tolist()}"
+    return f"{kind} {tuple(value.shape)}: {_rounded(values.tolist())}"
+
+
+def _rounded(value: object) -> object:
+    """Six figures of each number, which is what a reader compares."""
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.6g}") + 0.0 if isinstance(value, float) else value
