@@ -174,7 +174,7 @@ def evidence(cards):
         "C02": f"{len(started['both zero'])} seeds: held-out loss {losses['both zero'][0]:.2f} before and "
                f"{losses['both zero'][1]:.2f} after with both at zero, first gradient exactly 0; "
                f"{losses['B zero'][1]:.2f} after with B alone at zero; scale tiny",
-        "C37": f"no seeds: of {len(has)} families {len(whole)} have all four ({', '.join(whole)}), {len(part)} has some "
+        "C37": f"no seeds: of {len(has)} families {len(whole)} have all four ({', '.join(whole)}), {len(part)} some "
                f"({'; '.join(part)}), {len(none)} none ({', '.join(none)}); transformers 5",
     }
 
