@@ -18,7 +18,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "losses": (2, TORCH), "low_rank": (2, TORCH), "fused": (2, TORCH | {"transformers"}), "scrub": (1, set()),
     "checkpoints": (2, set()), "peft_layout": (2, TORCH | {"safetensors"}),
     "cards": (2, set()), "locks": (2, {"psutil"}), "runs": (3, {"pandas", "torch"}),
-    "lora": (3, TORCH | {"safetensors"}),
+    "lora": (3, TORCH | {"safetensors"}), "quant": (3, TORCH | {"scipy"}),
     "tiny": (3, {"transformers", "tokenizers"}),
     "hub": (4, {"transformers", "datasets", "bitsandbytes", "huggingface_hub"} | TORCH),
     "data": (5, {"datasets", "pyarrow", "numpy"}), "methods": (5, {"peft", "bitsandbytes", "safetensors"} | TORCH),
