@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ftkit.errors import Refusal
-from ftkit.quant import blocks, codebooks
-from ftkit.quant.blocks import bits_per_number, codes_of, dequantise, pack, quantise, scales_of, storage_bytes, unpack
+from ftkit.quant import codebooks, codes
+from ftkit.quant.blocks import bits_per_number, codes_of, dequantise, quantise, scales_of, storage_bytes
+from ftkit.quant.codes import pack, unpack
 
 BLOCK_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -163,10 +164,10 @@ def test_a_tensor_whose_rows_are_no_whole_blocks_keeps_every_scale_in_its_place(
 
 def test_int8_rows_are_those_of_bitsandbytes():
     rows = torch.randn(9, 128, generator=torch.Generator().manual_seed(0)).half()
-    codes, scales, _ = bnb.int8_vectorwise_quant(rows.clone())
+    their_codes, scales, _ = bnb.int8_vectorwise_quant(rows.clone())
     ours = quantise(rows.float(), "int8", block_size=128)
     assert torch.equal(ours.scales, scales)
-    far = (codes_of(ours).int() - codes.int()).abs()
+    far = (codes_of(ours).int() - their_codes.int()).abs()
     assert far.max() <= 1 and (far > 0).float().mean() < 0.01  # theirs multiplies in float16, ours in float32
 
 
@@ -176,8 +177,9 @@ def test_a_view_that_is_not_contiguous_is_read_in_its_own_order():
 
 
 def test_several_threads_read_the_same_numbers(monkeypatch):
-    monkeypatch.setattr(blocks, "WORTH_THREADS", 1)
-    monkeypatch.setattr(blocks, "CHUNK", 256)
+    monkeypatch.setattr(codes, "ENCODE_THREADS", 1)
+    monkeypatch.setattr(codes, "DECODE_THREADS", 1)
+    monkeypatch.setattr(codes, "CHUNK", 256)
     tensor = torch.randn(41, 97, generator=torch.Generator().manual_seed(0))
     before = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -214,21 +216,21 @@ def test_quantising_what_was_dequantised_changes_nothing(data_type):
 
 
 def test_symmetric_int4_never_uses_its_lowest_code():
-    codes = codes_of(quantise(torch.randn(1000, 64, generator=torch.Generator().manual_seed(0)), "int4"))
-    assert codes.min() == 1 and codes.max() == 15
+    found = codes_of(quantise(torch.randn(1000, 64, generator=torch.Generator().manual_seed(0)), "int4"))
+    assert found.min() == 1 and found.max() == 15
 
 
 def test_codes_are_packed_upper_half_first_and_unpacked_again():
-    codes = torch.randint(16, (1000,), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    assert torch.equal(unpack(pack(codes)), codes)
+    given = torch.randint(16, (1000,), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    assert torch.equal(unpack(pack(given)), given)
     assert pack(torch.tensor([0xA, 0xB], dtype=torch.uint8)).tolist() == [0xAB]
 
 
 def test_packing_is_the_same_on_a_machine_that_stores_the_other_byte_first(monkeypatch):
-    codes = torch.randint(16, (1000,), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    here = pack(codes)
-    monkeypatch.setattr(blocks.sys, "byteorder", "big")
-    assert torch.equal(pack(codes), here)
+    given = torch.randint(16, (1000,), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    here = pack(given)
+    monkeypatch.setattr(codes.sys, "byteorder", "big")
+    assert torch.equal(pack(given), here)
 
 
 def test_a_number_beside_zero_may_lose_its_sign_and_a_block_of_zeros_stays_zero():

@@ -4,23 +4,18 @@ The bytes and scales of NF4 and FP4 are those of bitsandbytes on a CPU, bit for 
 last block, the table for doubly quantised scales) are its rules. Knows nothing about layers or models.
 """
 
-import sys
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 
-from ftkit import cpu
 from ftkit.errors import refusal, unknown
-from ftkit.quant.codebooks import DATA_TYPES, codebook, dynamic_codebook
+from ftkit.quant import codes
+from ftkit.quant.codebooks import DATA_TYPES, dynamic_codebook
 
 INPUT_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 SCALES_IN_BLOCK = 256  # scales that share one scale of their own, with double quantisation
-SMALLEST_SCALE = 1e-38  # a block of smaller numbers is divided by this, so that zeros stay zeros
-SMALLEST_INT8_SCALE = 1e-36  # 127 divided by less is infinite in float32
 TABLE_PLACES = 65_536  # bitsandbytes looks a scale's code up in a table of so many places from -1 to 1
-CHUNK = 2**16  # numbers worked on at once: they and what is made of them stay in the processor's cache
-WORTH_THREADS = 2**23  # numbers from which each thread decodes a part; starting threads costs more below
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +68,7 @@ def quantise(tensor: torch.Tensor, data_type: str = "nf4", block_size: int = 64,
     """
     _check(tensor, data_type, block_size, double)
     flat = tensor.detach().reshape(-1)
-    packed, scales = _encode_int8(flat, block_size) if data_type == "int8" else _encode(flat, block_size, data_type)
+    packed, scales = codes.encode(flat, block_size, data_type)
     if not torch.isfinite(scales).all():
         raise _not_finite(tensor)
     extra = _quantise_scales(scales) if double else (scales,)
@@ -98,7 +93,7 @@ def dequantise(quantised: Quantised, dtype: torch.dtype | None = None) -> torch.
     count = quantised.shape.numel()
     odd = count % 2 if quantised.data_type != "int8" else 0  # the last half byte is filled with a zero
     flat = torch.empty(count + odd, dtype=dtype or quantised.dtype, device=quantised.packed.device)
-    _decode_into_(flat, quantised.packed[:, 0], scales_of(quantised), quantised.block_size, quantised.data_type)
+    codes.decode_into_(flat, quantised.packed[:, 0], scales_of(quantised), quantised.block_size, quantised.data_type)
     return flat[:count].view(quantised.shape)
 
 
@@ -113,8 +108,8 @@ def scales_of(quantised: Quantised) -> torch.Tensor:
 
 def codes_of(quantised: Quantised) -> torch.Tensor:
     """The codes, unpacked, in the shape of the tensor."""
-    codes = quantised.packed[:, 0] if quantised.data_type == "int8" else unpack(quantised.packed[:, 0])
-    return codes[:quantised.shape.numel()].view(quantised.shape)
+    found = quantised.packed[:, 0] if quantised.data_type == "int8" else codes.unpack(quantised.packed[:, 0])
+    return found[:quantised.shape.numel()].view(quantised.shape)
 
 
 def storage_bytes(quantised: Quantised) -> int:
@@ -133,114 +128,6 @@ def bits_per_number(quantised: Quantised) -> float:
     return 8 * storage_bytes(quantised) / quantised.shape.numel()
 
 
-def pack(codes: torch.Tensor) -> torch.Tensor:
-    """Two 4-bit codes to a byte, the earlier in its upper half.
-
-    Args:
-        codes: uint8 below 16, an even number of them.
-
-    Example:
-        >>> [hex(byte) for byte in pack(torch.tensor([1, 2, 15, 0], dtype=torch.uint8))]
-        ['0x12', '0xf0']
-    """
-    if sys.byteorder == "little":  # both codes of a pair at once: some machines' fastest unit is not a byte
-        pairs = codes.contiguous().view(torch.int16)
-        return ((pairs << 4) + (pairs >> 8)).to(torch.uint8)
-    return (codes[::2] << 4) | codes[1::2]
-
-
-def unpack(packed: torch.Tensor) -> torch.Tensor:
-    """The 4-bit codes of bytes, two each; `pack` undone."""
-    return torch.stack([packed >> 4, packed & 15], -1).view(-1)
-
-
-def _encode(flat: torch.Tensor, block_size: int, data_type: str) -> tuple[torch.Tensor, torch.Tensor]:
-    count = len(flat)
-    packed = torch.empty((count + 1) // 2, dtype=torch.uint8, device=flat.device)
-    scales = torch.empty(-(-count // block_size), device=flat.device)
-    whole, step = count - count % block_size, _chunk(flat, block_size)
-    for start in range(0, whole, step):
-        x = flat[start : min(start + step, whole)].float().view(-1, block_size)
-        largest = torch.amax(x.abs(), 1, out=scales[start // block_size : start // block_size + len(x)])
-        # times 1/scale, where the last block below is divided: the two round differently, and so does bitsandbytes
-        scaled = x * (1.0 / largest.clamp(min=SMALLEST_SCALE))[:, None]
-        packed[start // 2 : (start + x.numel()) // 2] = pack(_nearest(scaled.view(-1), data_type))
-    if whole < count:
-        rest = flat[whole:].float()
-        scales[-1] = rest.abs().max().clamp(min=SMALLEST_SCALE)
-        scaled = torch.cat([rest / scales[-1], rest.new_zeros(len(rest) % 2)])
-        packed[whole // 2 :] = pack(_nearest(scaled, data_type))
-    return packed, scales
-
-
-def _nearest(scaled: torch.Tensor, data_type: str) -> torch.Tensor:
-    """The code of the nearest value: the first one's, moved on at every midpoint that a number lies above.
-
-    Fifteen comparisons over a chunk in the cache take a fifth of the time of `torch.bucketize`: its search waits for
-    a branch it cannot foresee. A comparison is fast where its result is a float32, and several times slower as bool.
-    """
-    first, midpoints, moves = _ladder(data_type)
-    codes, above = torch.full_like(scaled, first), torch.empty_like(scaled)
-    for midpoint, move in zip(midpoints, moves, strict=True):
-        codes.add_(torch.gt(scaled, midpoint, out=above), alpha=move)
-    return codes.to(torch.int32).to(torch.uint8)  # by way of int32: faster than straight
-
-
-@cache
-def _ladder(data_type: str) -> tuple[int, list[float], list[int]]:
-    """The code of the smallest value; the midpoints between neighbouring values; what each adds to the code."""
-    values = codebook(data_type)
-    order = torch.argsort(values, stable=True)  # FP4 has two zeros: the one without sign comes first
-    midpoints = (values[order[:-1]] + values[order[1:]]) / 2
-    return int(order[0]), midpoints.tolist(), order.diff().tolist()
-
-
-def _encode_int8(flat: torch.Tensor, block_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    blocks = torch.nn.functional.pad(flat.float(), (0, -len(flat) % block_size)).view(-1, block_size)
-    scales = blocks.abs().amax(1)
-    codes = torch.round(blocks * (127.0 / scales.clamp(min=SMALLEST_INT8_SCALE))[:, None])
-    return codes.to(torch.int8).view(-1)[:len(flat)], scales
-
-
-def _decode_into_(flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
-                  data_type: str) -> None:
-    threads = torch.get_num_threads() if flat.device.type == "cpu" and len(flat) >= WORTH_THREADS else 1
-    if threads == 1:
-        return _decode_part_(flat, packed, scales, block_size, data_type)
-    step, per_byte = -(-len(flat) // threads // block_size) * block_size, 1 if data_type == "int8" else 2
-    parts = zip(flat.split(step), packed.split(step // per_byte), scales.split(step // block_size), strict=True)
-    cpu.Workers().map(lambda part: _decode_part_(*part, block_size, data_type), list(parts))
-
-
-def _decode_part_(flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
-                  data_type: str) -> None:
-    """Chunk by chunk, in the cache: one lookup a byte, of the two values that it stands for, and one product."""
-    per_byte, step = (1 if data_type == "int8" else 2), _chunk(flat, block_size)
-    plain = flat.dtype == torch.float32  # the product can be made in place
-    values = flat[:0] if plain else torch.empty(min(step, len(flat)), device=flat.device)
-    index = torch.empty(min(step, len(flat)) // per_byte, dtype=torch.int32, device=flat.device)
-    parts = zip(flat.split(step), packed.split(step // per_byte), scales.split(step // block_size), strict=True)
-    for out, codes, factors in parts:
-        found = out if plain else values[:len(out)]
-        index = index[:len(codes)].copy_(codes)
-        if per_byte == 1:
-            torch.div(index, 127.0, out=found)
-        else:
-            torch.index_select(_pairs(data_type, flat.device), 0, index, out=found.view(torch.int64))
-        whole = len(out) // block_size * block_size
-        torch.mul(found[:whole].view(-1, block_size), factors[:whole // block_size, None],
-                  out=out[:whole].view(-1, block_size))
-        if whole < len(out):
-            torch.mul(found[whole:], factors[-1], out=out[whole:])
-
-
-@cache
-def _pairs(data_type: str, device: torch.device) -> torch.Tensor:
-    """For each byte the values of its two codes, as one number of 64 bits that holds two of 32."""
-    values, byte = codebook(data_type), torch.arange(256)
-    return torch.stack([values[byte >> 4], values[byte & 15]], 1).view(torch.int64)[:, 0].contiguous().to(device)
-
-
 def _quantise_scales(scales: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Codes of the scales, the mean that was taken off them first, and the scales of the codes."""
     offset = scales.mean()
@@ -252,8 +139,8 @@ def _quantise_scales(scales: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, 
     scaled = (centred * (1.0 / scale_scales)[:, None]).clamp(-1, 1)
     place = ((scaled + 1) * 0.5).double() * (TABLE_PLACES - 1) + 0.5  # rounded once, like a fused multiply-add
     place = place.float().nan_to_num(0.0).long()  # 0/0 in a block of zeros: any code will do, theirs is 0
-    codes = _table().to(scales.device)[place].view(-1)[:len(scales)]
-    return codes, offset, scale_scales
+    found = _table().to(scales.device)[place].view(-1)[:len(scales)]
+    return found, offset, scale_scales
 
 
 @cache
@@ -262,11 +149,6 @@ def _table() -> torch.Tensor:
     values = dynamic_codebook()
     places = -1.0 + torch.arange(TABLE_PLACES) * 2.0 / (TABLE_PLACES - 1)
     return torch.bucketize(places, (values[:-1] + values[1:]) * 0.5).to(torch.uint8)
-
-
-def _chunk(flat: torch.Tensor, block_size: int) -> int:
-    """Whole blocks, about `CHUNK` numbers; everything at once where there is no such cache."""
-    return block_size * max(1, (CHUNK if flat.device.type == "cpu" else len(flat)) // block_size)
 
 
 def _check(tensor: object, data_type: str, block_size: int, double: bool) -> None:
