@@ -34,7 +34,7 @@ def quantile_codebook(inverse_cdf, bits):
     tail = 1 - (1 / (2 * count) + 1 / (2 * (count - 1))) / 2
     above = inverse_cdf(torch.linspace(tail, 0.5, count // 2 + 1)[:-1])  # (count / 2), falling
     below = -inverse_cdf(torch.linspace(tail, 0.5, count // 2)[:-1])  # (count / 2 - 1), rising
-    values = torch.cat([below, torch.zeros(1), above.flip(0)])
+    values = torch.cat([below, torch.zeros(1), above]).sort().values
     return values / values.max()
 
 
