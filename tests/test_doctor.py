@@ -169,7 +169,7 @@ def test_a_hub_that_is_switched_off_is_not_asked(monkeypatch):
 
 @pytest.mark.parametrize(("font", "state"), [("Noto Sans CJK SC", OK), (None, NOTE)])
 def test_a_missing_chinese_font_is_noted_with_the_way_to_get_one(monkeypatch, font, state):
-    monkeypatch.setitem(sys.modules, "ftkit.plots", types.SimpleNamespace(font_for_chinese=lambda: font))
+    monkeypatch.setitem(sys.modules, "ftkit.fonts", types.SimpleNamespace(font_for_chinese=lambda: font))
     finding = doctor.chinese_font()
     assert finding.state == state and finding.value == (font or "none found")
     assert ("Install Noto Sans CJK SC" in finding.remedy) == (font is None)

@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ftkit import plots
+from ftkit import fonts, plots
 from ftkit.errors import Refusal
 from ftkit.evaluate.intervals import Estimate
 
@@ -179,16 +179,16 @@ def everything_in_chinese(ax):
 
 
 def test_chinese_without_a_font_is_said_and_not_drawn_as_boxes(ax, no_chinese):
-    assert plots.font_for_chinese() is None
+    assert fonts.font_for_chinese() is None
     for one in everything_in_chinese(ax):
         draw(one)
-        assert not any(plots._CHINESE.search(text) for text in texts(one))
+        assert not any(fonts.CHINESE.search(text) for text in texts(one))
     assert {"(zh): training", "(zh) while training", "(zh) Look at the dashed line."} <= set(texts(ax))
     assert {"(zh) clinic", "(zh) (share)"} <= set(texts(one))
 
 
 def test_chinese_is_drawn_where_a_font_has_it(ax):
-    font = plots.font_for_chinese()
+    font = fonts.font_for_chinese()
     if font is None:
         pytest.skip("no font with Chinese characters is installed (Debian: apt install fonts-noto-cjk)")
     for one in everything_in_chinese(ax):
@@ -213,7 +213,7 @@ def test_a_font_that_is_gone_or_has_no_chinese_does_not_count(names, monkeypatch
 
     monkeypatch.setattr(font_manager, "get_font_names", lambda: names)
     monkeypatch.setattr(font_manager, "findfont", find)
-    assert plots.font_for_chinese() is None
+    assert fonts.font_for_chinese() is None
 
 
 REFUSED = [
@@ -261,3 +261,18 @@ def test_a_figure_or_several_axes_in_the_place_of_one_are_refused(plot):
 def test_a_caption_without_words_or_without_a_figure_is_refused(target, text, words, ax):
     with pytest.raises(Refusal, match=words):
         plots.caption(ax if target == "ax" else target, text)
+
+
+def test_lines_are_told_apart_by_marker_too_and_a_value_with_an_interval_has_whiskers(ax):
+    plots.lines([("nf4", 128, BASE), ("nf4", 64, TUNED), ("int4", 64, 0.3)], ax, x_label="numbers a block",
+                unit="error", title="Error by block", logarithmic="xy")
+    first, second = (container.lines[0] for container in ax.containers)
+    assert list(first.get_xdata()) == [64, 128] and list(first.get_ydata()) == [0.9, 0.1]
+    assert first.get_marker() != second.get_marker() and to_hex(first.get_color()) != to_hex(second.get_color())
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel()) == ("log", "log", "numbers a block")
+    assert len(ax.containers[0].lines[2]) == 1 and not ax.containers[1].lines[2]
+
+
+def test_lines_over_what_is_no_number_are_refused():
+    with pytest.raises(Refusal, match=r"x in points\[0\] must be a finite number, got 'wide'"):
+        plots.lines([("nf4", "wide", 1.0)], x_label="", unit="", title="")

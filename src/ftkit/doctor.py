@@ -158,7 +158,7 @@ def hub() -> Finding:
 
 def chinese_font() -> Finding:
     """Whether figures can show Chinese."""
-    from ftkit.plots import font_for_chinese
+    from ftkit.fonts import font_for_chinese
 
     font = font_for_chinese()
     return Finding("Chinese font", OK if font else NOTE, font or "none found", "" if font else

@@ -6,24 +6,17 @@ Knows nothing about where the records come from, or what is good about a value.
 """
 
 import math
-import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 
 from ftkit.errors import nearest, refusal
+from ftkit.fonts import draw_chinese_, legible
 
 # Okabe and Ito 2008 without yellow, which is too pale on white; 7 colours and 8 markers make 56 different pairs
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 BEFORE, AFTER = "#E69F00", "#0072B2"
-STAND_IN = "(zh)"  # shown instead of Chinese that no font can draw
-
-_CHINESE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]+")
-_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "Microsoft YaHei",
-          "PingFang SC", "Hiragino Sans GB", "Heiti SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "SimHei")
-_FONT_LIKE = re.compile(r"CJK|Han (Sans|Serif)|Hei|Song|SimSun|Kai|UMing|Arial Unicode|Fallback")
-_PROBE = "中文发烧医嘱"  # characters that a font must have to count
 _CAPTION_POINTS = 9
 _NAME_COLUMNS = 24  # a longer name is wrapped
 
@@ -165,6 +158,43 @@ def seeds(points: Iterable, ax=None, *, unit: str = "share of right answers", ti
     return ax
 
 
+def lines(points: Iterable, ax=None, *, x_label: str, unit: str, title: str, logarithmic: str = ""):
+    """The Axes with a line for each name: its values over x, each a dot, with whiskers where there is an interval.
+
+    Args:
+        points: mappings with `name`, `x` and `value`, or triples of them; a value is a number, or an estimate with
+            `value`, `low` and `high` (nan where there is no interval).
+        ax: the Axes to draw on; None makes a figure.
+        x_label: what x is, with its unit.
+        unit: what the values are, with their unit.
+        title: above the Axes.
+        logarithmic: which axes are: "", "x", "y" or "xy".
+
+    Raises:
+        Refusal: as `before_after` does; or x is no finite number.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> ax = lines([("a", 1, 2), ("a", 2, 3)], Figure().subplots(), x_label="width", unit="error", title="Error")
+    """
+    points = _rows(points, "points", ("name", "x", "value"))
+    ax = _axes(ax)
+    found = {}
+    for place, point in enumerate(points):
+        x, estimate = _number(point, "x", "points", place), _estimate(point, "value", "points", place)
+        found.setdefault(str(point["name"]), []).append((x, *estimate))
+    for number, (name, rows) in enumerate(found.items()):
+        xs, values, lows, highs = zip(*sorted(rows), strict=True)
+        whiskers = [[value - low for value, low in zip(values, lows, strict=True)],
+                    [high - value for value, high in zip(values, highs, strict=True)]]
+        ax.errorbar(xs, values, whiskers if lows != highs else None, capsize=3, linewidth=1, markerfacecolor="white",
+                    label=legible(name), **_look(number))
+    for axis in logarithmic:
+        getattr(ax, f"set_{axis}scale")("log", base=2 if axis == "x" else 10)
+    _finish_(ax, title, x_label, unit)
+    return ax
+
+
 def caption(ax_or_figure, text: str) -> None:
     """Write under the figure what to look at; a second caption takes the place of the first.
 
@@ -184,38 +214,7 @@ def caption(ax_or_figure, text: str) -> None:
         figure.set_layout_engine("constrained")
     columns = int(figure.get_figwidth() * 72 / (_CAPTION_POINTS * 0.55))  # a letter is half as wide as high
     shown = figure.supxlabel(textwrap.fill(legible(text), columns), fontsize=_CAPTION_POINTS, ha="center")
-    _draw_chinese_([shown])
-
-
-def legible(text: str) -> str:
-    """The text as figures can show it: Chinese becomes "(zh)" where no installed font has it."""
-    return text if not _CHINESE.search(text) or font_for_chinese() else _CHINESE.sub(STAND_IN, text)
-
-
-def font_for_chinese() -> str | None:
-    """The name of an installed font that has Chinese characters; None without one."""
-    from matplotlib import font_manager
-
-    installed = set(font_manager.get_font_names())
-    candidates = [name for name in _FONTS if name in installed] + sorted(filter(_FONT_LIKE.search, installed))
-    return next(filter(_has_chinese, candidates), None)
-
-
-def _has_chinese(name: str) -> bool:
-    from matplotlib import font_manager
-
-    try:
-        found = font_manager.get_font(font_manager.findfont(name, fallback_to_default=False)).get_charmap()
-    except (OSError, RuntimeError, ValueError):  # a listed font that is gone, or can't be read
-        return False
-    return all(ord(character) in found for character in _PROBE)
-
-
-def _draw_chinese_(texts: Iterable) -> None:
-    """Give texts with Chinese a font that has it, behind their own; no other text and no setting changes."""
-    for text in texts:
-        if _CHINESE.search(text.get_text()) and (font := font_for_chinese()):
-            text.set_fontfamily([*text.get_fontfamily(), font])
+    draw_chinese_([shown])
 
 
 def _axes(ax, height: float = 3.6):
@@ -242,7 +241,7 @@ def _finish_(ax, title: str, x_label: str, y_label: str, legend: Mapping | None 
     handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))  # one entry a label
     if handles:
         ax.legend(handles.values(), handles.keys(), frameon=False, fontsize=9, **(legend or {}))
-    _draw_chinese_(ax.findobj(Text))
+    draw_chinese_(ax.findobj(Text))
 
 
 def _say_(ax, what: str | float, place: tuple[float, float], offset_points: tuple[int, int]) -> None:

@@ -56,19 +56,19 @@ FIVE = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 def powers() -> list[Case]:
     """Five values make the codes easy to tell: 0 is code 2, and the largest number of a block lies between ½ and 1."""
+    return _powers_on_paper() + _powers_of_odd_blocks() + _powers_of_random_blocks()
+
+
+def _power_codes(x, size=4):
+    return lambda quantise: quantise(torch.tensor(x), torch.tensor(FIVE), size)[0].tolist()
+
+
+def _power_exponents(x, size=4):
+    return lambda quantise: quantise(torch.tensor(x), torch.tensor(FIVE), size)[1].tolist()
+
+
+def _powers_on_paper() -> list[Case]:
     values = torch.tensor(FIVE)
-
-    def codes(x, size=4):
-        return lambda quantise: quantise(torch.tensor(x), values, size)[0].tolist()
-
-    def exponents(x, size=4):
-        return lambda quantise: quantise(torch.tensor(x), values, size)[1].tolist()
-
-    e2m1 = torch.tensor([-6, -4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 6]) / 6
-    drawn = torch.randn(6, 35, generator=torch.Generator().manual_seed(4)) * 3
-    wide = torch.ldexp(torch.rand(7, 8, generator=torch.Generator().manual_seed(5)) + 0.1,
-                       torch.tensor([-120, -60, -1, 0, 1, 60, 120])[:, None])
-    far = _powers_by_hand(wide, e2m1, 8)
     return [
         Case("1.5, 2, −4, 0.5", lambda quantise: _lists(quantise(torch.tensor([1.5, 2.0, -4.0, 0.5]), values, 4)),
              [[3, 3, 0, 2], [2]], [
@@ -85,28 +85,43 @@ def powers() -> list[Case]:
                  Hint(lambda got: got[1] == [2], "The scale is right. A code is the place of the nearest value: "
                       "compare with the midpoints between neighbours."),
              ]),
-        Case("largest 3, 5, 1, 0.3", exponents([3.0, 0, 5, 0, 1, 0, 0.3, 0], 2), [2, 3, 0, -1], [
+        Case("largest 3, 5, 1, 0.3", _power_exponents([3.0, 0, 5, 0, 1, 0, 0.3, 0], 2), [2, 3, 0, -1], [
             Hint([1, 2, 0, -2], "Round up: a power of two below the largest number would cut it off."),
             Hint([2, 2, 0, -2], "Round up, not to the nearest: a smaller power of two cuts the largest number off."),
             Hint([2, 3, 1, -1], "1 is a power of two itself, 2 to the 0."),
             Hint([3], "A scale for each block: take the largest number of each, over dim 1."),
             Hint([4, 8, 1, 0], "Return the exponents, not the powers of two."),
         ]),
-        Case("a negative number is the largest", exponents([-3.0, 1.0, 0.0, 0.0]), [2], [
+        Case("a negative number is the largest", _power_exponents([-3.0, 1.0, 0.0, 0.0]), [2], [
             Hint([0], "The largest in size: take the absolute value first.")]),
         Case("a block of zeros", lambda quantise: _lists(quantise(torch.zeros(4), values, 4)), [[2] * 4, [0]], [
             Hint(lambda got: got[1] != [0], "The logarithm of 0 is no number: a block of zeros has exponent 0."),
             Hint(lambda got: got[0] != [2] * 4, "0/0 is no number: a block of zeros has exponent 0 and codes of 0."),
         ]),
-        Case("3 × 2 numbers in blocks of 4", codes([[1.0, -1.0], [0.5, 0.0], [8.0, -4.0]]), [[4, 0], [3, 2], [4, 1]], [
+    ]
+
+
+def _powers_of_odd_blocks() -> list[Case]:
+    return [
+        Case("3 × 2 numbers in blocks of 4", _power_codes([[1.0, -1.0], [0.5, 0.0], [8.0, -4.0]]), [[4, 0], [3, 2], [4, 1]], [
             Hint([4, 0, 3, 2, 4, 1], "Codes in the shape of x: view them so at the end."),
             Hint(lambda got: len(got) == 8, "The last block was filled with zeros: cut them off again."),
             Hint(RuntimeError, "6 numbers are no whole number of blocks of 4: fill the last one with zeros."),
             Hint([[4, 0], [3, 2]], "The last block is only begun: it counts all the same."),
         ]),
-        Case("halfway between two values", codes([1.0, 0.25, -0.25, 0.75]), [4, 2, 1, 3], [
+        Case("halfway between two values", _power_codes([1.0, 0.25, -0.25, 0.75]), [4, 2, 1, 3], [
             Hint([4, 3, 2, 4], "Of two equally near values the smaller: bucketize without right=True."),
             Hint([4, 3, 1, 4], "Of two equally near values the smaller one counts.")]),
+    ]
+
+
+def _powers_of_random_blocks() -> list[Case]:
+    e2m1 = torch.tensor([-6, -4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 6]) / 6
+    drawn = torch.randn(6, 35, generator=torch.Generator().manual_seed(4)) * 3
+    wide = torch.ldexp(torch.rand(7, 8, generator=torch.Generator().manual_seed(5)) + 0.1,
+                       torch.tensor([-120, -60, -1, 0, 1, 60, 120])[:, None])
+    far = _powers_by_hand(wide, e2m1, 8)
+    return [
         Case("exponents are bytes", lambda quantise: str(quantise(drawn, e2m1, 32)[1].dtype), "torch.int8",
              [Hint(lambda got: got != "torch.int8", "8 bits hold an exponent: turn them into torch.int8.")]),
         Case("random numbers, blocks of 32", lambda quantise: _lists(quantise(drawn.clone(), e2m1, 32)),
@@ -140,10 +155,11 @@ def _place(number: float, values: list[float]) -> int:
 
 def product() -> list[Case]:
     """Two outputs of two inputs: weights (1 − 1)·½, (3 − 1)·½ and (2 − 0)·2, (5 − 0)·2, so 0, 1 and 4, 10."""
+    return _product_on_paper() + _product_by_rule()
+
+
+def _product_on_paper() -> list[Case]:
     small = (torch.tensor([[1, 3], [2, 5]], dtype=torch.uint8), torch.tensor([0.5, 2.0]), torch.tensor([1.0, 0.0]))
-    codes, scale, zero, x, grad_y = _drawn_product(torch.float64)
-    bias = torch.randn(6, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
-    weight = (codes.double() - zero[:, None]) * scale[:, None]
     forget = "The zero point has to come off: the weight is (codes − zero)·scale."
     return [
         Case("x = (1, 3)", lambda made: made.apply(torch.tensor([[1.0, 3.0]]), *small, None), [[3.0, 34.0]], [
@@ -171,6 +187,14 @@ def product() -> list[Case]:
             Hint(TypeError, "Return a gradient for the bias where it needs one."),
             Hint(RuntimeError, "The gradient of the bias has the bias's shape: add up over all rows."),
         ], tolerance=1e-6),
+    ]
+
+
+def _product_by_rule() -> list[Case]:
+    codes, scale, zero, x, grad_y = _drawn_product(torch.float64)
+    bias = torch.randn(6, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    weight = (codes.double() - zero[:, None]) * scale[:, None]
+    return [
         Case("nothing of the weight's size is kept in floating point", lambda made: _floats_kept(made),
              Rule("at most scale, zero and a few more", lambda got: got <= 64), [
                  Hint(lambda got: got >= 4096, "A dequantised weight is kept for the backward pass: keep the codes."),
