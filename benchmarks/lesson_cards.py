@@ -33,6 +33,7 @@ EXPERIMENTS = {
         {"main_job_only": True, "method": "full", "learning_rate": 1e-3},
         {"main_job_only": True, "method": "lora", "learning_rate": 4e-3},
     ]},
+    "07_quantization_from_scratch": {"points": [{"every_point": True}]},
 }
 
 
