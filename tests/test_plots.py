@@ -182,7 +182,7 @@ def test_chinese_without_a_font_is_said_and_not_drawn_as_boxes(ax, no_chinese):
     assert fonts.font_for_chinese() is None
     for one in everything_in_chinese(ax):
         draw(one)
-        assert not any(fonts._CHINESE.search(text) for text in texts(one))
+        assert not any(fonts.CHINESE.search(text) for text in texts(one))
     assert {"(zh): training", "(zh) while training", "(zh) Look at the dashed line."} <= set(texts(ax))
     assert {"(zh) clinic", "(zh) (share)"} <= set(texts(one))
 
@@ -216,20 +216,7 @@ def test_a_font_that_is_gone_or_has_no_chinese_does_not_count(names, monkeypatch
     assert fonts.font_for_chinese() is None
 
 
-def test_lines_differ_in_colour_and_marker_and_a_logarithmic_axis_has_the_points_own_ticks(ax):
-    plots.lines({"with": [(1, 2.0), (8, 1.0)], "without": [(1, 2.5), (8, 2.4)]}, ax, x_label="rank", y_label="loss",
-                title="Two ways", log="x")
-    draw(ax)
-    assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 2
-    assert {"1", "8", "with", "without", "rank", "loss", "Two ways"} <= set(texts(ax))
-    assert ax.get_xscale() == "log" and ax.get_yscale() == "linear"
-
-
-NAMES = {"x_label": "", "y_label": "", "title": ""}
 REFUSED = [
-    (lambda series, ax: plots.lines(series, ax, **NAMES), {}, "series must be a mapping from names to points, got {}"),
-    (lambda series, ax: plots.lines(series, ax, **NAMES), {"a": []}, r"series\['a'\] must be at least one record"),
-    (lambda series, ax: plots.lines(series, ax, **NAMES), {"a": [(1, math.nan)]}, r"y in series\['a'\]\[0\] must be"),
     (plots.loss_curve, [], r"trace must be at least one record, got \[\]. Nothing has been measured yet."),
     (plots.loss_curve, None, "trace must be a list of records, got None"),
     (plots.loss_curve, "runs/trace.jsonl", "trace must be a list of records, got 'runs/trace.jsonl'"),
@@ -274,3 +261,25 @@ def test_a_figure_or_several_axes_in_the_place_of_one_are_refused(plot):
 def test_a_caption_without_words_or_without_a_figure_is_refused(target, text, words, ax):
     with pytest.raises(Refusal, match=words):
         plots.caption(ax if target == "ax" else target, text)
+
+
+def test_lines_are_told_apart_by_marker_too_and_a_value_with_an_interval_has_whiskers(ax):
+    plots.lines([("nf4", 128, BASE), ("nf4", 64, TUNED), ("int4", 64, 0.3)], ax, x_label="numbers a block",
+                unit="error", title="Error by block", logarithmic="xy")
+    first, second = (container.lines[0] for container in ax.containers)
+    assert list(first.get_xdata()) == [64, 128] and list(first.get_ydata()) == [0.9, 0.1]
+    assert first.get_marker() != second.get_marker() and to_hex(first.get_color()) != to_hex(second.get_color())
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel()) == ("log", "log", "numbers a block")
+    assert len(ax.containers[0].lines[2]) == 1 and not ax.containers[1].lines[2]
+
+
+def test_lines_by_name_on_a_logarithmic_axis_have_ticks_where_their_points_are(ax):
+    plots.lines({"with": [(3, 1.0), (20, 2.0)], "without": [(3, 2.0)]}, ax, x_label="rank", unit="loss", title="Ranks",
+                logarithmic="x")
+    draw(ax)
+    assert {"3", "20", "with", "without"} <= set(texts(ax)) and ax.get_yscale() == "linear"
+
+
+def test_lines_over_what_is_no_number_are_refused():
+    with pytest.raises(Refusal, match=r"x in points\[0\] must be a finite number, got 'wide'"):
+        plots.lines([("nf4", "wide", 1.0)], x_label="", unit="", title="")

@@ -1,11 +1,14 @@
-"""Chinese in figures: which font can draw it, and what is shown where none can. Knows nothing about what is drawn."""
+"""A font that has Chinese characters, where one is installed, for texts that have them; a stand-in where none is.
+
+Knows nothing about figures: a text is anything with matplotlib's `get_text` and `set_fontfamily`.
+"""
 
 import re
 from collections.abc import Iterable
 
 STAND_IN = "(zh)"  # shown instead of Chinese that no font can draw
 
-_CHINESE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]+")
+CHINESE = re.compile("[\u2e80-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]+")
 _FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "Microsoft YaHei",
           "PingFang SC", "Hiragino Sans GB", "Heiti SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "SimHei")
 _FONT_LIKE = re.compile(r"CJK|Han (Sans|Serif)|Hei|Song|SimSun|Kai|UMing|Arial Unicode|Fallback")
@@ -14,7 +17,7 @@ _PROBE = "中文发烧医嘱"  # characters that a font must have to count
 
 def legible(text: str) -> str:
     """The text as figures can show it: Chinese becomes "(zh)" where no installed font has it."""
-    return text if not _CHINESE.search(text) or font_for_chinese() else _CHINESE.sub(STAND_IN, text)
+    return text if not CHINESE.search(text) or font_for_chinese() else CHINESE.sub(STAND_IN, text)
 
 
 def font_for_chinese() -> str | None:
@@ -39,5 +42,5 @@ def _has_chinese(name: str) -> bool:
 def draw_chinese_(texts: Iterable) -> None:
     """Give texts with Chinese a font that has it, behind their own; no other text and no setting changes."""
     for text in texts:
-        if _CHINESE.search(text.get_text()) and (font := font_for_chinese()):
+        if CHINESE.search(text.get_text()) and (font := font_for_chinese()):
             text.set_fontfamily([*text.get_fontfamily(), font])

@@ -1,4 +1,4 @@
-"""Records to matplotlib Axes: loss curves, any lines, before and after, methods side by side, seeds.
+"""Records to matplotlib Axes: loss curves, before and after, methods side by side, seeds.
 
 Every function draws on the Axes it is given, or on a new figure, and returns the Axes; none shows or saves anything.
 Colours are Okabe and Ito's, which colour-blind readers tell apart, and marker, hatch or line say the same again.
@@ -54,44 +54,6 @@ def loss_curve(trace: Iterable[Mapping], ax=None, *, label: str = "", title: str
     if held_out:
         ax.plot(*zip(*held_out, strict=True), linestyle="--", label=f"{prefix}held out", **_look(earlier))
     _finish_(ax, title, "optimizer step", "loss per label token (nats)")
-    return ax
-
-
-def lines(series: Mapping[str, Iterable], ax=None, *, x_label: str, y_label: str, title: str, log: str = ""):
-    """The Axes with a line for each series, told apart by colour and marker.
-
-    Args:
-        series: name to its points, pairs (x, y).
-        ax: the Axes to draw on; None makes a figure.
-        x_label: under the Axes, with the unit.
-        y_label: beside the Axes, with the unit.
-        title: above the Axes.
-        log: "x", "y" or "xy" for logarithmic scales; x then has the ticks of the points themselves.
-
-    Raises:
-        Refusal: no series, no points, or a value that is no finite number.
-
-    Example:
-        >>> from matplotlib.figure import Figure
-        >>> ax = lines({"rank": [(1, 2.0), (2, 1.0)]}, Figure().subplots(), x_label="r", y_label="loss", title="")
-        >>> [float(value) for value in ax.lines[0].get_ydata()]
-        [2.0, 1.0]
-    """
-    if not isinstance(series, Mapping) or not series:
-        raise refusal("series", "a mapping from names to points", series)
-    ax, ticks = _axes(ax), set()
-    for place, (name, points) in enumerate(series.items()):
-        rows = _rows(points, f"series[{name!r}]", ("x", "y"))
-        x, y = ([_number(row, field, f"series[{name!r}]", at) for at, row in enumerate(rows)] for field in "xy")
-        ax.plot(x, y, markevery=max(1, len(x) // 16), markersize=5, linewidth=1.2, label=legible(name), **_look(place))
-        ticks.update(x)
-    if "x" in log:
-        ax.set_xscale("log")
-        ax.set_xticks(sorted(ticks), [f"{tick:g}" for tick in sorted(ticks)], minor=False)
-        ax.minorticks_off()
-    if "y" in log:
-        ax.set_yscale("log")
-    _finish_(ax, title, x_label, y_label)
     return ax
 
 
@@ -193,6 +155,45 @@ def seeds(points: Iterable, ax=None, *, unit: str = "share of right answers", ti
     ax.set_xlim(-0.6, len(names) - 0.4)
     ax.margins(y=0.15)
     _finish_(ax, title, "", unit)
+    return ax
+
+
+def lines(points: Iterable, ax=None, *, x_label: str, unit: str, title: str, logarithmic: str = ""):
+    """The Axes with a line for each name: its values over x, with whiskers where there is an interval.
+
+    Args:
+        points: mappings with `name`, `x` and `value`, triples of them, or names mapped to pairs of x and value; a value
+            is a number, or an estimate with `value`, `low` and `high` (nan where there is no interval).
+        ax: the Axes to draw on; None makes a figure.
+        x_label: what x is, with its unit.
+        unit: what the values are, with their unit.
+        title: above the Axes.
+        logarithmic: which axes are: "", "x", "y" or "xy".
+
+    Raises:
+        Refusal: as `before_after` does; or x is no finite number.
+    """
+    if isinstance(points, Mapping):
+        points = [(name, *point) for name, own in points.items() for point in own]
+    points = _rows(points, "points", ("name", "x", "value"))
+    ax = _axes(ax)
+    found: dict[str, list] = {}
+    for place, point in enumerate(points):
+        row = _number(point, "x", "points", place), *_estimate(point, "value", "points", place)
+        found.setdefault(str(point["name"]), []).append(row)
+    for number, (name, rows) in enumerate(found.items()):
+        xs, values, lows, highs = zip(*sorted(rows), strict=True)
+        whiskers = [[value - low for value, low in zip(values, lows, strict=True)],
+                    [high - value for value, high in zip(values, highs, strict=True)]]
+        ax.errorbar(xs, values, whiskers if lows != highs else None, capsize=3, linewidth=1, markerfacecolor="white",
+                    markersize=5, markevery=max(1, len(xs) // 16), label=legible(name), **_look(number))
+    for axis in logarithmic:
+        getattr(ax, f"set_{axis}scale")("log")
+    if "x" in logarithmic:  # ticks where the points are
+        ticks = sorted({x for rows in found.values() for x, *_ in rows})
+        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.xaxis.minorticks_off()
+    _finish_(ax, title, x_label, unit)
     return ax
 
 

@@ -1,0 +1,277 @@
+"""Cases for answers that unpack codes, scale blocks and multiply by codes. Knows nothing about a notebook."""
+
+import math
+
+import torch
+
+from ftkit.course.exercise import Case, Hint, Rule
+
+
+def bits() -> list[Case]:
+    """Written in binary: 101 100 010 100 0000 are the bytes 1011 0001 and 0100 0000."""
+    def run(packed, bits, count):
+        return lambda unpack: unpack(torch.tensor(packed, dtype=torch.uint8), bits, count)
+
+    drawn = torch.randint(256, (40,), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    long = torch.randint(256, (30_000,), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
+    return [
+        Case("3 bits: 10110001 01000000", run([0b10110001, 0b01000000], 3, 4), [5, 4, 2, 4], [
+            Hint([5, 4, 2, 0], "A code may begin in one byte and end in the next: take all bits as one stream."),
+            Hint([5, 4, 1, 0], "A code may begin in one byte and end in the next: take all bits as one stream."),
+            Hint([1, 6, 2, 0], "The first code is in the highest bits of the first byte."),
+            Hint([4, 3, 4, 0], "The first code is in the highest bits of the first byte."),
+            Hint([5, 1, 2, 1], "Within a code the highest bit comes first: it is worth 2**(bits−1)."),
+            Hint([2, 0, 1, 3], "The bytes are in order: the first byte's bits come first."),
+            Hint(lambda got: len(got) == 5, "Only count codes are wanted: what is left over fills the last byte."),
+            Hint(lambda got: len(got) == 2, "Two bytes hold more than two codes of 3 bits."),
+            Hint(RuntimeError, "16 bits are no whole number of codes of 3: cut the stream to count·bits first."),
+        ]),
+        Case("4 bits: AB CD", run([0xAB, 0xCD], 4, 4), [10, 11, 12, 13], [
+            Hint([11, 10, 13, 12], "The first code is in the upper half of a byte."),
+            Hint([5, 13, 3, 11], "Within a code the highest bit comes first."),
+        ]),
+        Case("5 bits over three bytes", run([0b00001_111, 0b10_01010_1, 0b0111_0000], 5, 4), [1, 30, 10, 23]),
+        Case("8 bits", run([0, 127, 128, 255], 8, 4), [0, 127, 128, 255], [
+            Hint([0, 127, -128, -1], "A byte goes up to 255: stay with uint8, or use a wider type with care."),
+        ]),
+        Case("1 bit, three of eight", run([0b1010_0000], 1, 3), [1, 0, 1]),
+        Case("codes are bytes", lambda unpack: str(unpack(drawn, 4, 3).dtype), "torch.uint8", [
+            Hint("torch.int64", "Turn the codes into torch.uint8 at the end: 8 bytes a code would undo the packing.")]),
+        Case("40 random bytes, each width", lambda unpack: [unpack(drawn.clone(), bits, 320 // bits) for bits in
+                                                             (2, 3, 5, 6, 7)],
+             [_codes_by_hand(drawn, bits, 320 // bits) for bits in (2, 3, 5, 6, 7)]),
+        Case("30,000 bytes of 3 bits", lambda unpack: int((unpack(long.clone(), 3, 79_999).long()
+                                                           * (torch.arange(79_999) % 7919)).sum()),
+             sum(code * (place % 7919) for place, code in enumerate(_codes_by_hand(long, 3, 79_999)))),
+    ]
+
+
+def _codes_by_hand(packed: torch.Tensor, bits: int, count: int) -> list[int]:
+    stream = "".join(f"{byte:08b}" for byte in packed.tolist())
+    return [int(stream[place * bits : place * bits + bits], 2) for place in range(count)]
+
+
+FIVE = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+
+def powers() -> list[Case]:
+    """Five values make the codes easy to tell: 0 is code 2, and the largest number of a block lies between ½ and 1."""
+    return _powers_on_paper() + _powers_of_odd_blocks() + _powers_of_random_blocks()
+
+
+def _power_codes(x, size=4):
+    return lambda quantise: quantise(torch.tensor(x), torch.tensor(FIVE), size)[0].tolist()
+
+
+def _power_exponents(x, size=4):
+    return lambda quantise: quantise(torch.tensor(x), torch.tensor(FIVE), size)[1].tolist()
+
+
+def _powers_on_paper() -> list[Case]:
+    values = torch.tensor(FIVE)
+    return [
+        Case("1.5, 2, −4, 0.5", lambda quantise: _lists(quantise(torch.tensor([1.5, 2.0, -4.0, 0.5]), values, 4)),
+             [[3, 3, 0, 2], [2]], [
+                 Hint(lambda got: len(got[1]) > 1, "One exponent a block: take the largest over dim 1 of (blocks, "
+                      "block_size)."),
+                 Hint([[3, 3, 0, 2], [4]], "Return the exponent, not the power of two."),
+                 Hint([[3, 3, 0, 2], [3]], "4 is a power of two itself: the smallest that is not below it is 4, so the "
+                      "exponent is 2."),
+                 Hint([[2, 2, 1, 2], [3]], "4 is a power of two itself: the smallest that is not below it is 4, so the "
+                      "exponent is 2."),
+                 Hint([[3, 3, 0, 3], [1]], "The power of two must not lie below the largest number: here it is 4."),
+                 Hint(lambda got: got[1] == [-2], "The scale is 2**exponent, and the numbers are divided by it."),
+                 Hint([[4, 4, 0, 3], [2]], "Divide by the scale before looking for the nearest value."),
+                 Hint(lambda got: got[1] == [2], "The scale is right. A code is the place of the nearest value: "
+                      "compare with the midpoints between neighbours."),
+             ]),
+        Case("largest 3, 5, 1, 0.3", _power_exponents([3.0, 0, 5, 0, 1, 0, 0.3, 0], 2), [2, 3, 0, -1], [
+            Hint([1, 2, 0, -2], "Round up: a power of two below the largest number would cut it off."),
+            Hint([2, 2, 0, -2], "Round up, not to the nearest: a smaller power of two cuts the largest number off."),
+            Hint([2, 3, 1, -1], "1 is a power of two itself, 2 to the 0."),
+            Hint([3], "A scale for each block: take the largest number of each, over dim 1."),
+            Hint([4, 8, 1, 0], "Return the exponents, not the powers of two."),
+        ]),
+        Case("a negative number is the largest", _power_exponents([-3.0, 1.0, 0.0, 0.0]), [2], [
+            Hint([0], "The largest in size: take the absolute value first.")]),
+        Case("a block of zeros", lambda quantise: _lists(quantise(torch.zeros(4), values, 4)), [[2] * 4, [0]], [
+            Hint(lambda got: got[1] != [0], "The logarithm of 0 is no number: a block of zeros has exponent 0."),
+            Hint(lambda got: got[0] != [2] * 4, "0/0 is no number: a block of zeros has exponent 0 and codes of 0."),
+        ]),
+    ]
+
+
+def _powers_of_odd_blocks() -> list[Case]:
+    return [
+        Case("3 × 2 numbers in blocks of 4", _power_codes([[1.0, -1.0], [0.5, 0.0], [8.0, -4.0]]), [[4, 0], [3, 2], [4, 1]], [
+            Hint([4, 0, 3, 2, 4, 1], "Codes in the shape of x: view them so at the end."),
+            Hint(lambda got: len(got) == 8, "The last block was filled with zeros: cut them off again."),
+            Hint(RuntimeError, "6 numbers are no whole number of blocks of 4: fill the last one with zeros."),
+            Hint([[4, 0], [3, 2]], "The last block is only begun: it counts all the same."),
+        ]),
+        Case("halfway between two values", _power_codes([1.0, 0.25, -0.25, 0.75]), [4, 2, 1, 3], [
+            Hint([4, 3, 2, 4], "Of two equally near values the smaller: bucketize without right=True."),
+            Hint([4, 3, 1, 4], "Of two equally near values the smaller one counts.")]),
+    ]
+
+
+def _powers_of_random_blocks() -> list[Case]:
+    e2m1 = torch.tensor([-6, -4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 6]) / 6
+    drawn = torch.randn(6, 35, generator=torch.Generator().manual_seed(4)) * 3
+    wide = torch.ldexp(torch.rand(7, 8, generator=torch.Generator().manual_seed(5)) + 0.1,
+                       torch.tensor([-120, -60, -1, 0, 1, 60, 120])[:, None])
+    far = _powers_by_hand(wide, e2m1, 8)
+    return [
+        Case("exponents are bytes", lambda quantise: str(quantise(drawn, e2m1, 32)[1].dtype), "torch.int8",
+             [Hint(lambda got: got != "torch.int8", "8 bits hold an exponent: turn them into torch.int8.")]),
+        Case("random numbers, blocks of 32", lambda quantise: _lists(quantise(drawn.clone(), e2m1, 32)),
+             _powers_by_hand(drawn, e2m1, 32)),
+        Case("from 2^−120 to 2^120", lambda quantise: _lists(quantise(wide.clone(), e2m1, 8)), far, [
+            Hint(RuntimeError, "The exponents are from −120 to 120: int8 holds them, and so does float32."),
+            Hint(lambda got: got[1] != far[1], "Very small and very large blocks have exponents of their own: do not "
+                 "clamp them, and add no constant to the largest number."),
+        ]),
+    ]
+
+
+def _lists(parts) -> list:
+    return [part.tolist() for part in parts]
+
+
+def _powers_by_hand(x: torch.Tensor, values: torch.Tensor, block_size: int) -> list:
+    codes, exponents, flat = [], [], x.flatten().tolist()
+    for start in range(0, len(flat), block_size):
+        block = flat[start : start + block_size]
+        exponent = 0 if not any(block) else math.ceil(math.log2(max(map(abs, block))))
+        exponents.append(exponent)
+        codes += [_place(number / 2.0**exponent, values.tolist()) for number in block]
+    return [torch.tensor(codes).view(x.shape).tolist(), exponents]
+
+
+def _place(number: float, values: list[float]) -> int:
+    """The place of the nearest value, the first of two equally near."""
+    return min(range(len(values)), key=lambda place: abs(number - values[place]))
+
+
+def product() -> list[Case]:
+    """Two outputs of two inputs: weights (1 − 1)·½, (3 − 1)·½ and (2 − 0)·2, (5 − 0)·2, so 0, 1 and 4, 10."""
+    return _product_on_paper() + _product_by_rule()
+
+
+def _product_on_paper() -> list[Case]:
+    small = (torch.tensor([[1, 3], [2, 5]], dtype=torch.uint8), torch.tensor([0.5, 2.0]), torch.tensor([1.0, 0.0]))
+    forget = "The zero point has to come off: the weight is (codes − zero)·scale."
+    return [
+        Case("x = (1, 3)", lambda made: made.apply(torch.tensor([[1.0, 3.0]]), *small, None), [[3.0, 34.0]], [
+            Hint([[5.0, 34.0]], forget),
+            Hint([[6.0, 17.0]], "Each output is multiplied by its scale."),
+            Hint([[10.0, 17.0]], "Each output is multiplied by its scale, and the zero point comes off."),
+            Hint([[1.0, 34.0]], "The zero point is one of codes: take it off before multiplying by the scale."),
+            Hint([[1.5, 36.0]], "A row of codes belongs to an output: y = x·Wᵀ."),
+            Hint(TypeError, "bias may be None: add it only where there is one."),
+        ], tolerance=1e-6),
+        Case("∂L/∂x, with ones from above", lambda made: _gradient(made, small), [[4.0, 11.0]], [
+            Hint([[4.5, 11.5]], "The zero point has a part in the gradient, too: ∂y/∂x is (codes − zero)·scale."),
+            Hint([[3.5, 10.5]], "The zero point has a part in the gradient, too, and it is scaled as codes are."),
+            Hint([[2.0, 7.0]], "Multiply the gradient by the scales before the product with the codes."),
+            Hint([[3.0, 8.0]], "Scales and zero points have a part in the gradient, too."),
+            Hint([[6.0, 10.5]], "∂L/∂x = g·W: the product without transposing."),
+            Hint([[0.0, 0.0]], "No gradient comes back: return one for x."),
+            Hint(TypeError, "No gradient comes back for x."),
+            Hint(RuntimeError, "backward returns one value for each input of forward: x, codes, scale, zero and bias."),
+        ], tolerance=1e-6),
+        Case("∂L/∂bias over three rows", lambda made: _bias_gradient(made, small), [3.0, 3.0], [
+            Hint([1.0, 1.0], "Add the gradients of all rows up: the bias has a part in each."),
+            Hint([1.5, 6.0], "The bias is added after scaling: its gradient has no scale."),
+            Hint([0.0, 0.0], "Return a gradient for the bias where it needs one."),
+            Hint(TypeError, "Return a gradient for the bias where it needs one."),
+            Hint(RuntimeError, "The gradient of the bias has the bias's shape: add up over all rows."),
+        ], tolerance=1e-6),
+    ]
+
+
+def _product_by_rule() -> list[Case]:
+    codes, scale, zero, x, grad_y = _drawn_product(torch.float64)
+    bias = torch.randn(6, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    weight = (codes.double() - zero[:, None]) * scale[:, None]
+    return [
+        Case("nothing of the weight's size is kept in floating point", lambda made: _floats_kept(made),
+             Rule("at most scale, zero and a few more", lambda got: got <= 64), [
+                 Hint(lambda got: got >= 4096, "A dequantised weight is kept for the backward pass: keep the codes."),
+                 Hint(lambda got: got > 64, "x is kept and is not needed: the weight is frozen, so nobody wants its "
+                      "gradient.")]),
+        # sums of six products in another order, in float64
+        Case("random, batch of 2 × 3, float64", lambda made: made.apply(x, codes, scale, zero, bias),
+             (x @ weight.T + bias), tolerance=1e-9),
+        Case("its gradient", lambda made: _gradient(made, (codes, scale, zero), x, grad_y, bias), grad_y @ weight, [
+            Hint(RuntimeError, "x may have more than two dimensions: sum over the last one, keep the others."),
+        ], tolerance=1e-9),
+        Case("gradient of the bias, batch of 2 × 3", lambda made: _bias_gradient(made, (codes, scale, zero), x, grad_y),
+             grad_y.sum((0, 1)), tolerance=1e-9),
+        Case("gradients that nobody asked for", _unasked, [True, True], [
+            Hint([False, True], "x asks for no gradient here: look at ctx.needs_input_grad."),
+            Hint([True, False], "bias asks for no gradient here: look at ctx.needs_input_grad."),
+            Hint([False, False], "Look at ctx.needs_input_grad before computing a gradient."),
+        ]),
+        Case("512 × 300, codes of 8 bits", lambda made: _large(made), Rule(
+            "forward and backward right", lambda got: max(got) < 1e-4), [  # sums of 512 products in float32
+                Hint(lambda got: max(got) > 10, "Codes are uint8: turn them into the type of x before multiplying.")]),
+    ]
+
+
+def _drawn_product(dtype: torch.dtype):
+    drawn = torch.Generator().manual_seed(6)
+    codes = torch.randint(256, (6, 9), generator=drawn, dtype=torch.uint8)
+    scale = torch.rand(6, generator=drawn, dtype=dtype) + 0.1
+    zero = torch.randint(256, (6,), generator=drawn).to(dtype)
+    return (codes, scale, zero, torch.randn(2, 3, 9, generator=drawn, dtype=dtype),
+            torch.randn(2, 3, 6, generator=drawn, dtype=dtype))
+
+
+def _gradient(made, parts, x=None, grad_y=None, bias=None):
+    x = (torch.tensor([[1.0, 3.0]]) if x is None else x.clone()).requires_grad_()
+    y = made.apply(x, *parts, bias)
+    y.backward(torch.ones_like(y) if grad_y is None else grad_y)
+    return torch.zeros_like(x) if x.grad is None else x.grad
+
+
+def _bias_gradient(made, parts, x=None, grad_y=None):
+    bias = torch.zeros(len(parts[1]), dtype=parts[1].dtype, requires_grad=True)
+    y = made.apply(torch.ones(3, 2) if x is None else x, *parts, bias)
+    y.backward(torch.ones_like(y) if grad_y is None else grad_y)
+    return torch.zeros_like(bias) if bias.grad is None else bias.grad
+
+
+def _floats_kept(made) -> int:
+    """How many floating-point numbers are kept for backward, in whatever way."""
+    codes, one = torch.ones(64, 64, dtype=torch.uint8), torch.ones(64)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        y = made.apply(torch.ones(5, 64, requires_grad=True), codes, one, one, None)
+    kept += [each for each in vars(y.grad_fn).values() if isinstance(each, torch.Tensor)]
+    return sum(each.numel() for each in kept if each.is_floating_point() and each is not one and each.data_ptr()
+               != one.data_ptr())
+
+
+def _unasked(made) -> list[bool]:
+    """Whether backward leaves out the gradient of x, and that of the bias, where only the other is asked for."""
+    codes, scale, zero, x, grad_y = _drawn_product(torch.float64)
+    bias, found = torch.zeros(6, dtype=torch.float64), []
+    for place, wanted in ((0, bias), (4, x)):
+        y = made.apply(x.clone().requires_grad_(wanted is x), codes, scale, zero,
+                       bias.clone().requires_grad_(wanted is bias))
+        found.append(made.backward(y.grad_fn, grad_y)[place] is None)
+    return found
+
+
+def _large(made) -> list[float]:
+    drawn = torch.Generator().manual_seed(9)
+    codes = torch.randint(256, (300, 512), generator=drawn, dtype=torch.uint8)
+    scale, zero = torch.rand(300, generator=drawn), torch.full((300,), 128.0)
+    x = torch.randn(40, 512, generator=drawn).requires_grad_()
+    weight = (codes.double() - 128) * scale.double()[:, None]
+    y = made.apply(x, codes, scale, zero, torch.ones(300))
+    y.sum().backward()
+    want, slope = x.detach().double() @ weight.T + 1, weight.sum(0).expand(40, -1)
+    return [float((got.detach() - right).abs().max() / right.abs().max())
+            for got, right in ((y, want), (x.grad, slope))]

@@ -1,0 +1,1 @@
+"""Block quantisation: codebooks, packed blocks of 4- and 8-bit codes, and a linear layer that holds them."""
