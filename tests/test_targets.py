@@ -96,14 +96,23 @@ def test_each_stack_of_an_encoder_decoder_gives_its_own_last_layers():
     assert {path.split(".layer.")[0] for path in found} == {"encoder.block.1", "decoder.block.2"}
 
 
-def test_what_stands_in_no_layer_is_left_out_when_layers_are_chosen():
+def test_a_name_that_is_in_none_of_the_chosen_layers_is_refused():
     assert "lm_head" in targets.find(a_model(), ["q_proj", "lm_head"])
-    assert "lm_head" not in targets.find(a_model(), ["q_proj", "lm_head"], "first 1")
+    assert targets.find(a_model(), ["q_proj", "lm_head"], "first 1", allow_partial=True) == [
+        "model.layers.0.self_attn.q_proj"]
     with pytest.raises(Refusal, match="names found in the chosen layers, got 'lm_head'. This model has"):
-        targets.find(a_model(), ["lm_head"], "first 1")
+        targets.find(a_model(), ["q_proj", "lm_head"], "first 1")
 
 
-@pytest.mark.parametrize("layers", ["first 4", "last 0", "first", "middle 2", (3,), (-1,), (), ("1",)])
+def test_layers_are_those_of_the_stacks_in_which_the_names_are():
+    model = nn.ModuleDict({"eye": nn.ModuleList(nn.ModuleDict({"fc": nn.Linear(2, 2)}) for _ in range(2)),
+                           "text": nn.ModuleList(nn.ModuleDict({"up": nn.Linear(2, 2)}) for _ in range(4))})
+    assert targets.find(model, ["up"], "last 3") == ["text.1.up", "text.2.up", "text.3.up"]
+    with pytest.raises(Refusal, match="K from 1 to 2"):
+        targets.find(model, ["up", "fc"], "last 3")
+
+
+@pytest.mark.parametrize("layers", ["first 4", "last 0", "first", "mid 2", (3,), (-1,), (), ("1",), (True,), 2, None])
 def test_layers_that_are_not_there_are_refused(layers):
     with pytest.raises(Refusal, match="layers must be 'all', 'first K' or 'last K' with K from 1 to 3, or places from"):
         targets.find(a_model(), ["q_proj"], layers)
@@ -116,7 +125,7 @@ def test_a_partial_match_is_taken_where_it_is_asked_for():
     model = a_model()
     del model.model.layers[1].self_attn.q_proj
     assert len(targets.find(model, ["q_proj"], allow_partial=True)) == 2
-    with pytest.raises(Refusal, match="names found in the chosen layers, got 'q_pro'"):
+    with pytest.raises(Refusal, match="names of which one at least is there, got 'q_pro'"):
         targets.find(model, ["q_pro"], allow_partial=True)
 
 

@@ -69,17 +69,27 @@ def names_of(path: str, embedding: bool = False) -> tuple[str, str]:
     return tuple(f"{PREFIX}{path}{end}" for end in (_EMBEDDING_ENDS if embedding else _ENDS))
 
 
-def value_at(pattern: Mapping | None, path: str, default):
+def value_at(settings: Mapping, field: str, path: str, default):
     """A pattern's value for a module, read as peft does: names are regular expressions for the end of its path.
 
+    Args:
+        settings: of the adapter, in peft's names.
+        field: rank_pattern or alpha_pattern.
+        default: for a module that no name fits.
+
+    Raises:
+        Refusal: the pattern is none.
+
     Example:
-        >>> value_at({"q_proj": 4, r"layers\\.[01]\\..*": 2}, "model.layers.1.mlp.up_proj", 8)
+        >>> value_at({"rank_pattern": {r"layers\\.[01]\\..*": 2}}, "rank_pattern", "model.layers.1.mlp.up_proj", 8)
         2
     """
-    for name, value in (pattern or {}).items():
-        if re.match(rf"(.*\.)?({name})$", path):
-            return value
-    return default
+    pattern = settings.get(field) or {}
+    try:
+        return next((value for name, value in pattern.items() if re.match(rf"(.*\.)?({name})$", path)), default)
+    except (AttributeError, re.error) as error:
+        raise refusal(f"{field} in {CONFIG_NAME}", "a mapping from regular expressions to numbers", pattern,
+                      f"It cannot be read: {error}.") from error
 
 
 def read(folder: str | Path) -> SavedAdapter:
@@ -117,8 +127,8 @@ def _settings(folder: Path) -> dict:
     if kind != "LORA":
         raise refusal(f"peft_type in {CONFIG_NAME}", "LORA", kind, "Open other kinds of adapters with peft.")
     if settings.get("init_lora_weights", True) not in _PLAIN_STARTS:
-        raise refusal(f"init_lora_weights in {CONFIG_NAME}", "true, false, gaussian or orthogonal",
-                      settings["init_lora_weights"], "This start also changes the base weights: convert the adapter "
+        raise refusal(f"init_lora_weights in {CONFIG_NAME}", "true, false, gaussian, orthogonal or eva",
+                      settings["init_lora_weights"], "Other starts change the base weights too: convert the adapter "
                       "with peft (path_initial_model_for_weight_conversion), or open it there.")
     for field, value in settings.items():
         if field not in _READ | _WITHOUT_EFFECT and value not in (None, False, "none", [], {}):

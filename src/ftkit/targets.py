@@ -20,7 +20,9 @@ def find(model: nn.Module, names: str | Iterable[str], layers: str | Iterable[in
     Args:
         names: endings of paths such as "q_proj" or "self_attn.q_proj", full paths, or "all-linear" for every linear
             module except the output head, and except the one inside `nn.MultiheadAttention`, which is never called.
-        layers: which layers of each stack, as in `places_of`; what stands in no layer is then left out.
+            Weights that are no modules, such as fused experts, have no name here.
+        layers: which layers, as in `places_of`, of each stack in which a name is found. A name that is in none of them
+            is refused; all-linear then means the linear modules in them.
         allow_partial: pass over names that are missing in some layers, or in the model as long as one is there.
 
     Raises:
@@ -35,17 +37,21 @@ def find(model: nn.Module, names: str | Iterable[str], layers: str | Iterable[in
     names = (names,) if isinstance(names, str) else tuple(names)
     if not names:
         raise refusal("target_modules", "at least one name", names, f"This model has {_names(model)}.")
-    chosen = _chosen_layers(model, layers)
+    matches = {name: _all_linear(model) if name == ALL_LINEAR else _ending_with(model, name, allow_partial)
+               for name in names}
+    chosen = _chosen_layers(model, layers, {path for paths in matches.values() for path in paths})
     found = set()
-    for name in names:
-        matches = _all_linear(model) if name == ALL_LINEAR else _ending_with(model, name, allow_partial)
+    for name, paths in matches.items():
         if chosen is not None:
-            matches = [path for path in matches if any(_is_under(path, layer) for layer in chosen)]
+            paths = [path for path in paths if any(_is_under(path, layer) for layer in chosen)]
+        if not paths and not allow_partial:
+            raise refusal("target_modules", "names found in the chosen layers", name,
+                          f"This model has {_names(model)}.")
         if not allow_partial and name != ALL_LINEAR:
-            _refuse_partial(model, name, matches, chosen)
-        found.update(matches)
+            _refuse_partial(model, name, paths, chosen)
+        found.update(paths)
     if not found:
-        raise refusal("target_modules", "names found in the chosen layers", ", ".join(names),
+        raise refusal("target_modules", "names of which one at least is there", ", ".join(names),
                       f"This model has {_names(model)}.")
     return [path for path, _ in model.named_modules() if path in found]
 
@@ -124,9 +130,9 @@ def places_of(layers: str | Iterable[int], count: int) -> list[int]:
         side, _, number = layers.partition(" ")
         if side in ("first", "last") and number.isdecimal() and 1 <= int(number) <= count:
             return list(range(count))[:int(number)] if side == "first" else list(range(count))[-int(number):]
-    else:
+    elif isinstance(layers, Iterable):
         places = tuple(layers)
-        if places and all(isinstance(place, int) and 0 <= place < count for place in places):
+        if places and all(type(place) is int and 0 <= place < count for place in places):
             return sorted(set(places))
     raise refusal("layers", f"'all', 'first K' or 'last K' with K from 1 to {count}, or places from 0 to {count - 1}",
                   layers)
@@ -194,7 +200,7 @@ def ends_with(path: str, name: str) -> bool:
 def _all_linear(model: nn.Module) -> list[str]:
     head = head_of(model)
     paths = [path for path, module in model.named_modules()
-             if is_linear(module) and module is not head and not _is_read_past(model, path)]
+             if path and is_linear(module) and module is not head and not _is_read_past(model, path)]
     if not paths:
         raise refusal("target_modules", "names of linear modules", ALL_LINEAR,
                       f"This model has none: its modules are {_kinds(model)}.")
@@ -227,12 +233,13 @@ def _refuse_partial(model: nn.Module, name: str, paths: list[str], chosen: list[
                           f"allow_partial where that is meant. This model has {_names(model)}.")
 
 
-def _chosen_layers(model: nn.Module, layers: str | Iterable[int]) -> list[str] | None:
-    if layers == ALL_LAYERS:
+def _chosen_layers(model: nn.Module, layers: str | Iterable[int], paths: Iterable[str]) -> list[str] | None:
+    if isinstance(layers, str) and layers == ALL_LAYERS:
         return None
-    if not stacks_of(model):
-        layers_of(model)  # refuses
-    return [stack[place] for stack in stacks_of(model) for place in places_of(layers, len(stack))]
+    meant = [stack for stack in stacks_of(model) if any(_is_under(path, layer) for path in paths for layer in stack)]
+    if not meant:
+        places_of(layers, len(layers_of(model)))  # refuses what is no choice of layers, and a model without any
+    return [stack[place] for stack in meant for place in places_of(layers, len(stack))]
 
 
 def _is_read_past(model: nn.Module, path: str) -> bool:

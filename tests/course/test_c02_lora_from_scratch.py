@@ -37,7 +37,7 @@ def test_the_merged_weight_of_the_exercise_is_that_of_the_package(kind, transpos
     nn.init.normal_(layer.lora_B)
     before = layer.base.weight.detach().clone()
     merge_(nn.Sequential(layer))
-    found = catalogue.solution_value("02.4")(before, layer.lora_A, layer.lora_B, 7, use_rslora, transposed)
+    found = catalogue.solution_value("02.5")(before, layer.lora_A, layer.lora_B, 7, use_rslora, transposed)
     torch.testing.assert_close(found, layer.base.weight, rtol=1e-6, atol=1e-6)  # scaled before or after the product
 
 
@@ -45,7 +45,7 @@ def test_the_embedding_of_the_exercise_is_that_of_the_package():
     layer = LoRAEmbedding(nn.Embedding(50, 12), 3, 9)
     nn.init.normal_(layer.lora_A)
     ids = torch.tensor([[1, 49, 1], [0, 7, 9]])
-    found = catalogue.solution_value("02.5")(ids, layer.base.weight, layer.lora_A, layer.lora_B, 9)
+    found = catalogue.solution_value("02.4")(ids, layer.base.weight, layer.lora_A, layer.lora_B, 9)
     torch.testing.assert_close(found, layer(ids), rtol=1e-6, atol=1e-6)  # scaled before or after the sum
 
 

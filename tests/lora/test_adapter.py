@@ -6,6 +6,8 @@ import math
 import pytest
 import torch
 import transformers
+from peft import LoraConfig as PeftConfig
+from peft import get_peft_model
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, Qwen2Config
@@ -177,6 +179,11 @@ def test_dropout_under_activation_checkpointing_has_the_gradients_it_has_without
     ({"alpha": math.nan}, "alpha must be a number above 0, got nan"),
     ({"dropout": 1.0}, "dropout must be a share, 0 or more and below 1, got 1.0"),
     ({"dropout": -0.1}, "dropout must be a share, 0 or more and below 1, got -0.1"),
+    ({"dropout": True}, "dropout must be a share, 0 or more and below 1, got True"),
+    ({"use_rslora": "yes"}, "use_rslora must be True or False, got 'yes'"),
+    ({"target_modules": None}, "target_modules must be names of modules, got None. Take 'all-linear'"),
+    ({"target_modules": [1]}, r"target_modules must be names of modules, got \[1\]"),
+    ({"modules_to_save": [1]}, r"modules_to_save must be names of modules, got \[1\]"),
     ({"rank_pattern": {"q_proj": 0}}, r"rank_pattern\['q_proj'\] must be a whole number, 1 or more, got 0"),
     ({"alpha_pattern": {"q_proj": -1}}, r"alpha_pattern\['q_proj'\] must be a number above 0, got -1"),
     ({"alpha_pattern": ["q_proj"]}, "alpha_pattern must be a mapping from names to values, got .*q_proj"),
@@ -265,7 +272,8 @@ def test_the_last_layers_of_both_stacks_are_adapted():
 
 
 def test_patterns_set_rank_and_alpha_by_the_end_of_a_path():
-    config = LoraConfig(rank=4, alpha=8, rank_pattern={"down_proj": 2, "proj": 3}, alpha_pattern={"1.mlp.up_proj": 1})
+    config = LoraConfig(rank=4, alpha=8, rank_pattern={"down_proj": 2, "mlp.down_proj": 3},
+                        alpha_pattern={"1.mlp.up_proj": 1})
     layers = lora_layers(add_lora_(a_model(), config))
     assert {path: layer.rank for path, layer in layers.items() if layer.rank != 4} == {
         f"model.layers.{at}.mlp.down_proj": 2 for at in range(2)}
@@ -314,14 +322,14 @@ class Scaled(nn.Embedding):
     (lambda: small("t5"), {"target_modules": ["shared"]},
      "shared must be an embedding with a weight of its own, got 'one shared with encoder.embed_tokens'. The model may"),
     (lambda: nn.ModuleDict({"e": Scaled(5, 4)}), {"target_modules": ["e"]},
-     "base must be an nn.Embedding that looks rows up and no more, got 'Scaled'. This one also changes them"),
+     "base must be an nn.Embedding that looks rows up and no more, got 'Scaled'. This one"),
     (lambda: nn.ModuleDict({"e": nn.Embedding(5, 4, max_norm=1.0)}), {"target_modules": ["e"]}, "looks rows up and no"),
     (lambda: small("bert"), {"modules_to_save": ["classifer"]},
      "modules_to_save must be names of modules of this model, got 'classifer'. It has bert, dropout, classifier at"),
     (lambda: small("bert"), {"target_modules": ["classifier"], "modules_to_save": ["classifier"]},
      "target_modules must be names outside modules_to_save, got 'classifier'. Train it whole or adapt it"),
     (lambda: small("gpt2"), {"modules_to_save": ["lm_head"]},
-     "modules_to_save must be modules with weights of their own, got 'lm_head'. Its weights are tied"),
+     "modules_to_save must be modules with weights of their own, got 'lm_head'. transformer.wte.weight is tied"),
     (lambda: small("gpt2"), {"layers": "last 9"}, "layers must be 'all', 'first K' or 'last K' with K from 1 to 2"),
 ])
 def test_a_module_that_cannot_be_adapted_is_refused_and_the_model_left_as_it_was(make, settings, words):
@@ -344,3 +352,104 @@ def test_a_table_with_a_head_tied_to_it_is_adapted_apart_and_not_merged():
     assert model.lm_head.weight is model.model.embed_tokens.weight  # the head keeps the base's weight
     with pytest.raises(Refusal, match="model.embed_tokens must be a layer with a weight of its own, got 'one shared"):
         merge_(model)
+
+
+# --- what only looks like an ordinary module ---
+
+
+class Thrice(nn.Linear):
+    """A linear module that does more than multiply."""
+
+    def forward(self, x):
+        return super().forward(x) * 3
+
+
+class TiedByHand(nn.Module):
+    """A second name of a weight, read in the forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.kernel = self.fc.weight
+
+    def forward(self, x):
+        return self.fc(x) @ self.kernel
+
+
+class SameData(nn.Sequential):
+    """Two parameters over one storage."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(4, 4), nn.Linear(4, 4))
+        self[1].weight.data = self[0].weight.data
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))), "by a weight of its own and no mo"),
+    (lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))), "a weight of its own and no mor"),
+    (lambda: nn.Sequential(Thrice(4, 4)), "0 must be a layer that multiplies by a weight .*, got 'Thrice'. Keep the"),
+    (TiedByHand, "fc must be a layer with a weight of its own, got 'one shared with kernel'"),
+    (SameData, "0 must be a layer with a weight of its own, got 'one shared with 1'"),
+])
+def test_a_weight_that_merging_would_miss_or_change_twice_is_refused(make, words):
+    model = moved(add_lora_(make().eval(), LoraConfig(rank=2)))
+    with pytest.raises(Refusal, match=words):
+        merge_(model)
+    assert not any(layer.unmerged_weight is not None for layer in lora_layers(model).values())
+
+
+def test_one_block_in_two_places_is_adapted_in_both():
+    block = nn.Sequential(nn.Linear(4, 4))
+    model, x = nn.Sequential(block, block), torch.randn(3, 4)
+    moved(add_lora_(model, LoraConfig(rank=2)))
+    assert list(lora_layers(model)) == ["0.0"] and torch.equal(model(x), block(block(x)))
+    torch.testing.assert_close(merge_(model)(x), unmerge_(model)(x))
+
+
+def two_same():
+    model = nn.ModuleDict({"a": nn.Linear(4, 4), "fc": nn.Linear(4, 4)})
+    model["b"] = model["a"]
+    return model
+
+
+def quantised():
+    model = nn.ModuleDict({"head": nn.Linear(4, 4), "fc": nn.Linear(4, 4)})
+    model.head.weight = nn.Parameter(torch.zeros(8, 1, dtype=torch.uint8), requires_grad=False)
+    return model
+
+
+@pytest.mark.parametrize(("make", "settings", "words"), [
+    (lambda: nn.Linear(4, 4), {}, "target_modules must be names of linear modules, got 'all-linear'. This model has n"),
+    (lambda: nn.Sequential(nn.LazyLinear(4)), {}, "base must be a linear module that knows its shape, got 'LazyLinear"),
+    (lambda: nn.ModuleDict({"e": nn.Embedding(5, 4, sparse=True)}), {"target_modules": ["e"]}, "or has sparse gradien"),
+    (two_same, {"target_modules": ["fc"], "modules_to_save": ["a"]}, "got 'a'. b is tied to it, and would not follow"),
+    (two_same, {"target_modules": ["fc"], "modules_to_save": ["b"]}, "got 'b'. b is tied to it, and would not|got 'b'"),
+    (TiedByHand, {"modules_to_save": ["fc"], "target_modules": ["fc"]}, "names outside modules_to_save"),
+    (quantised, {"target_modules": ["fc"], "modules_to_save": ["head"]}, "with floating-point weights, got 'head'. It"),
+    (lambda: small("bert"), {"target_modules": ["query"], "modules_to_save": ["dropout"]}, "floating-point.*is a Drop"),
+    (lambda: small("bert"), {"target_modules": ["pooler.dense"], "modules_to_save": ["encoder.layer"]}, "a ModuleList"),
+    (lambda: nn.ModuleDict({"pre_head": nn.Linear(4, 4), "head": nn.Linear(4, 4), "fc": nn.Linear(4, 4)}),
+     {"target_modules": ["fc"], "modules_to_save": ["head"]}, "got 'head'. So does pre_head, and peft would look for"),
+    (lambda: small("bert"), {"target_modules": ["query"], "rank_pattern": {"qury": 2}}, "names of target modules, got"),
+    (lambda: get_peft_model(small("bert"), PeftConfig(target_modules=["query"])), {}, "got \"one of peft's\". Take pe"),
+])
+def test_what_cannot_be_done_right_is_refused_before_anything_is_changed(make, settings, words):
+    model = make()
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    with pytest.raises(Refusal, match=words):
+        add_lora_(model, LoraConfig(**settings))
+    assert not lora_layers(model) and before == {name: p.requires_grad for name, p in model.named_parameters()}
+
+
+def test_a_linear_module_that_returns_no_tensor_is_named():
+    class Router(nn.Linear):
+        def forward(self, x):
+            return super().forward(x), x
+
+    with pytest.raises(Refusal, match="base must be a linear module that returns a tensor, got 'Router'. Take its"):
+        LoRALayer(Router(4, 4), rank=2, alpha=4)(torch.randn(3, 4))
+
+
+def test_what_models_read_of_an_embedding_is_there():
+    layer = LoRAEmbedding(nn.Embedding(9, 6, padding_idx=2), rank=2, alpha=4)
+    assert (layer.num_embeddings, layer.embedding_dim, layer.padding_idx) == (9, 6, 2)

@@ -12,7 +12,7 @@ from torch import nn
 
 from ftkit import peft_layout, targets
 from ftkit.errors import Refusal
-from ftkit.lora.adapter import add_lora_, config_of, lora_layers, remove_lora_, trained_copies
+from ftkit.lora.adapter import add_lora_, config_of, lora_layers, put_in_, remove_lora_, trained_copies
 from ftkit.lora.config import LoraConfig
 from ftkit.lora.saving import load_adapter_, lora_state, save_adapter
 
@@ -154,13 +154,16 @@ REFUSED = [
     ({"use_dora": True}, "use_dora in adapter_config.json must be empty: plain LoRA has no such part, got True"),
     ({"rank_pattern": {"q_proj": 2}}, r"adapter must be one with shapes \(2, 32\) and \(32, 2\) at .*q_proj"),
     ({"modules_to_save": ["lm_head"]}, "adapter must be one that holds lm_head, a module to save, got 'no"),
+    ({"rank_pattern": [1]}, "rank_pattern in adapter_config.json must be a mapping from regular expressions to numb"),
+    ({"alpha_pattern": {"(": 1}}, "alpha_pattern in adapter_config.json must be a mapping .*It cannot be read: "),
+    ({"lora_dropout": "much"}, "dropout must be a share, 0 or more and below 1, got 'much'"),
     ({"target_parameters": ["experts.weight"]}, "target_parameters in adapter_config.json must be empty"),
     ({"bias": "all"}, "bias in adapter_config.json must be empty.*'all'. Open this adapter with peft"),
     ({"lora_bias": True}, "lora_bias in adapter_config.json must be empty"),
     ({"trainable_token_indices": [3]}, "trainable_token_indices in adapter_config.json must be empty"),
     ({"a_later_idea": {"x": 1}}, "a_later_idea in adapter_config.json must be empty"),
-    ({"init_lora_weights": "pissa"}, "init_lora_weights .* must be true, false, gaussian or orthogonal, got 'pissa'. "
-                                     "This start also changes the base weights"),
+    ({"init_lora_weights": "pissa"}, "init_lora_weights .* must be true, false, gaussian, orthogonal or eva, got "
+                                     "'pissa'. Other starts change the base weights too"),
     ({"peft_type": "IA3"}, "peft_type in adapter_config.json must be LORA, got 'IA3'. Open other kinds"),
     ("no config", "adapter folder must be one that holds adapter_config.json, got .*an adapter is a folder"),
     ("no rank", "adapter_config.json must be one that names r and lora_alpha, got 'no r'"),
@@ -181,7 +184,7 @@ def test_a_saved_adapter_that_is_more_or_less_than_lora_is_refused(tmp_path, how
     (lambda t: t.pop("base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight"),
      "pairs of lora_A and lora_B weights, got 'no base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight'"),
     (lambda t: t.update({"base_model.model.lm_head.weight": torch.zeros(2)}),
-     "adapter must be one whose other tensors are this base's own, got 'lm_head.weight'. Train such a module with"),
+     "adapter must be one whose other tensors are this base's own, got 'lm_head.weight'. It belongs to no module"),
     (lambda t: t.update({"base_model.model.lm_head.lora_magnitude_vector": torch.zeros(2)}),
      "pairs of lora_A and lora_B weights, got 'base_model.model.lm_head.lora_magnitude_vector'. Only adapters of"),
     (lambda t: t.update({"lm_head.weight": torch.zeros(2)}), "pairs of lora_A and lora_B weights, got 'lm_head."),
@@ -210,6 +213,75 @@ def test_an_adapter_is_not_loaded_on_top_of_another(tmp_path):
     save_adapter(model, tmp_path, "ftkit-tiny")
     with pytest.raises(Refusal, match="model must be one without an adapter.*remove_lora_"):
         load_adapter_(model, tmp_path)
+
+
+class Nested(nn.Module):
+    """Paths that are the ends of other paths."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.sub = nn.ModuleDict({"fc": nn.Linear(4, 4)})
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.fc(self.sub["fc"](x).relu())
+
+
+@pytest.mark.parametrize("settings", [
+    {"alpha": 64, "alpha_pattern": {"sub.fc": 4}}, {"rank_pattern": {"sub.fc": 3}, "alpha": 5}])
+def test_a_path_that_is_the_end_of_another_keeps_its_own_rank_and_alpha(tmp_path, settings):
+    ours, x = add_lora_(Nested(), LoraConfig(rank=2, **settings)), torch.randn(3, 4)
+    for parameter in ours.parameters():
+        if parameter.requires_grad:
+            nn.init.normal_(parameter)
+    save_adapter(ours, tmp_path, "nested")
+    assert torch.equal(load_adapter_(Nested(), tmp_path)(x), ours(x))
+    assert torch.equal(PeftModel.from_pretrained(Nested(), tmp_path)(x), ours(x))
+
+
+def test_an_adapter_of_one_of_two_such_paths_opens_on_that_one_alone(tmp_path):
+    ours, x = Nested(), torch.randn(3, 4)
+    put_in_(ours, {"fc": (2, 4)}, LoraConfig(), [])
+    nn.init.normal_(ours.fc.lora_B)
+    save_adapter(ours, tmp_path, "nested")
+    assert list(lora_layers(load_adapter_(Nested(), tmp_path))) == ["fc"]
+    theirs = PeftModel.from_pretrained(Nested(), tmp_path)
+    assert torch.equal(theirs(x), ours(x)) and sum("lora_A" in name for name, _ in theirs.named_parameters()) == 1
+
+
+def test_patterns_of_peft_on_such_paths_are_read_as_peft_reads_them(tmp_path):
+    theirs, x = get_peft_model(Nested(), PeftConfig(r=4, lora_alpha=6, init_lora_weights=False, target_modules=["fc"],
+                                                    alpha_pattern={r"^sub\.fc$": 64}, rank_pattern={"sub.fc": 2})), \
+        torch.randn(3, 4)
+    theirs.save_pretrained(tmp_path)
+    assert torch.equal(load_adapter_(Nested(), tmp_path)(x), theirs(x))
+
+
+def test_a_model_that_reads_no_token_ids_opens_in_pefts_plain_wrapper(tmp_path):
+    def whisper():
+        torch.manual_seed(0)
+        return transformers.WhisperForConditionalGeneration(transformers.WhisperConfig(
+            vocab_size=61, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4,
+            decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, num_mel_bins=8, max_source_positions=10,
+            max_target_positions=12, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+            suppress_tokens=None, begin_suppress_tokens=None)).eval()
+
+    ours = add_lora_(whisper(), LoraConfig(target_modules=["q_proj", "v_proj"]))
+    for layer in lora_layers(ours).values():
+        nn.init.normal_(layer.lora_B, std=0.1)
+    save_adapter(ours, tmp_path, "whisper")
+    theirs = PeftModel.from_pretrained(whisper(), tmp_path)
+    given = {"input_features": torch.randn(1, 8, 20), "decoder_input_ids": IDS[:1]}
+    assert torch.equal(ours(**given).logits, theirs(**given).logits)
+
+
+def test_a_compiled_model_saves_and_loads_the_names_of_the_model_inside(tmp_path):
+    ours = adapted(target_modules=["q_proj"]).eval()
+    save_adapter(torch.compile(ours, backend="eager"), tmp_path, "ftkit-tiny")
+    assert torch.equal(logits(load_adapter_(a_model(), tmp_path)), logits(ours))
+    again = load_adapter_(torch.compile(a_model(), backend="eager"), tmp_path)
+    assert torch.equal(again(input_ids=IDS).logits, logits(ours))
 
 
 @pytest.mark.parametrize("change", [

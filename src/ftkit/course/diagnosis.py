@@ -137,7 +137,8 @@ def _factor(want, got, tolerance):
     if factor == 0 or not same(want * factor, got, max(tolerance, 1e-9)):
         return ""
     known = any(same(one, factor, 1e-6) or same(1 / one, factor, 1e-6) for one in map(abs, _PLAIN_FACTORS))
-    if used.sum() == 1 and not known:
+    counts = bool((want == want.round()).all() and (got == got.round()).all())
+    if used.sum() == 1 and (not known or counts):  # of whole numbers one is twice another by chance
         return ""
     return f"Off by a constant factor: {factor:.3g} times what is wanted."
 
@@ -173,10 +174,20 @@ def _lists(want, got, tolerance):
     if len(want) != len(got):
         return f"{len(want)} items are wanted, these are {len(got)}."
     wrong = [place for place, (one, other) in enumerate(zip(want, got, strict=True)) if not same(one, other, tolerance)]
-    if wrong and all(any(same(one, other, tolerance) for other in got) for one in want):
+    if wrong and _is_permutation(want, got, tolerance):
         return "The right items in another order."
     return f"At place {wrong[0]} (from 0): {diagnosis(want[wrong[0]], got[wrong[0]], tolerance) or 'another value.'}" \
         if wrong else ""
+
+
+def _is_permutation(want, got, tolerance) -> bool:
+    left = list(got)
+    for one in want:
+        place = next((at for at, other in enumerate(left) if same(one, other, tolerance)), None)
+        if place is None:
+            return False
+        del left[place]
+    return True
 
 
 def _dtype(want, got, same_dtype):

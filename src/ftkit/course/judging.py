@@ -109,7 +109,7 @@ def _hint(case: Case, known: Check, answer: object, got: object, returned: list)
     if "can't allocate memory" in str(got if isinstance(got, RuntimeError) else ""):  # torch's own words
         return _TOO_MUCH
     known_hint = next((hint.say for hint in case.hints if _fits(hint.when, got, case.tolerance)), "")
-    if known_hint:
+    if known_hint and not isinstance(got, ArgumentChanged):
         return known_hint
     if isinstance(got, BaseException):
         return _of_error(got, answer)

@@ -4,6 +4,7 @@ Knows nothing about training, data, files or where a base model comes from.
 """
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from ftkit import targets
 from ftkit.errors import refusal
 from ftkit.lora.config import LoraConfig
 from ftkit.lora.layers import LoRAEmbedding, LoRALayer, TrainedCopy
+
+_MERGED_INTO = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def add_lora_(model: nn.Module, config: LoraConfig, seed: int = 0) -> nn.Module:
@@ -27,15 +30,38 @@ def add_lora_(model: nn.Module, config: LoraConfig, seed: int = 0) -> nn.Module:
     refuse_second(model)
     saved = _saved_paths(model, config.modules_to_save)
     paths = _target_paths(model, config, saved)
+    for name in (*config.rank_pattern, *config.alpha_pattern):
+        if not any(targets.ends_with(path, name) for path in paths):
+            raise refusal("rank_pattern and alpha_pattern", "names of target modules", name, "No path ends with it.")
+    return put_in_(model, {path: (config.rank_at(path), config.alpha_at(path)) for path in paths}, config, saved, seed)
+
+
+def put_in_(model: nn.Module, sizes: Mapping[str, tuple[int, float]], config: LoraConfig, saved: Iterable[str],
+            seed: int = 0) -> nn.Module:
+    """The model with an adapter at these places and no others.
+
+    Args:
+        sizes: rank and alpha by full path.
+        config: only its dropout and use_rslora count.
+        saved: full paths of the modules that are trained whole.
+        seed: decides the random factors.
+
+    Raises:
+        Refusal: a module cannot be adapted, or trained whole.
+    """
+    saved = list(saved)
+    for path in sizes:
+        _refuse_unfit(model, path)
+    for path in saved:
+        _refuse_unfit_to_save(model, path)
     generator = torch.Generator().manual_seed(seed)
-    for path in paths:
+    for path, (rank, alpha) in sizes.items():
         base = model.get_submodule(path)
-        layer = _kind(base)(base, config.rank_at(path), config.alpha_at(path), config.dropout, generator,
-                            config.use_rslora)
+        layer = _kind(base)(base, rank, alpha, config.dropout, generator, config.use_rslora)
         targets.replace_(model, path, layer.train(base.training))
     for path in saved:
         targets.replace_(model, path, TrainedCopy(model.get_submodule(path)))
-    trained = [f"{path}.{name}" for path in paths for name in ("lora_A", "lora_B")]
+    trained = [f"{path}.{name}" for path in sizes for name in ("lora_A", "lora_B")]
     targets.freeze_(model, except_=[*trained, *(f"{path}.trained" for path in saved)])
     _call_every_module_(model)
     return model
@@ -46,9 +72,11 @@ def merge_(model: nn.Module) -> nn.Module:
     """The model with W + scaling·BA in place of W; a second call changes nothing.
 
     A copy of every W is kept, so that `unmerge_` can restore it bit for bit: subtracting would not, in floating point.
+    Take the adapter out (`remove_lora_`) before storing a merged model's `state_dict`: the factors are still in it.
 
     Raises:
-        Refusal: there is no adapter, or a target's weight is quantised or shared with another module.
+        Refusal: there is no adapter, or a target's weight is quantised, computed from others or read by another module,
+            or its module does more than multiply by it.
     """
     layers = _layers(model)
     for path, layer in layers.items():
@@ -110,17 +138,16 @@ def config_of(model: nn.Module) -> LoraConfig:
         raise refusal("adapter", "one with the same dropout and use_rslora in all layers", sorted(kinds),
                       "Add it with add_lora_.")
     dropout, use_rslora = kinds.pop()
-    ranks = {path: layer.rank for path, layer in layers.items()}
-    alphas = {path: layer.alpha for path, layer in layers.items()}
-    rank, alpha = (Counter(each.values()).most_common(1)[0][0] for each in (ranks, alphas))
-    return LoraConfig(rank, alpha, dropout, tuple(_short_names(model, list(layers))), use_rslora,
-                      rank_pattern={path: one for path, one in ranks.items() if one != rank},
-                      alpha_pattern={path: one for path, one in alphas.items() if one != alpha},
-                      modules_to_save=tuple(trained_copies(model)))
+    rank, ranks = _usual_and_others({path: layer.rank for path, layer in layers.items()})
+    alpha, alphas = _usual_and_others({path: layer.alpha for path, layer in layers.items()})
+    return LoraConfig(rank, alpha, dropout, tuple(_short_names(model, list(layers))), use_rslora, rank_pattern=ranks,
+                      alpha_pattern=alphas, modules_to_save=tuple(trained_copies(model)))
 
 
 def refuse_second(model: nn.Module) -> None:
-    """Refuses a model that has an adapter already."""
+    """Refuses a model that has an adapter already, ours or peft's."""
+    if any(type(module).__module__.startswith("peft.") for module in model.modules()):
+        raise refusal("model", "one without an adapter", "one of peft's", "Take peft's out: model.unload().")
     if lora_layers(model):
         raise refusal("model", "one without an adapter", f"{len(lora_layers(model))} adapted layers",
                       "Take the old one out with remove_lora_ first.")
@@ -131,12 +158,15 @@ def _target_paths(model: nn.Module, config: LoraConfig, saved: list[str]) -> lis
     inside = [path for path in paths if any(path == one or path.startswith(f"{one}.") for one in saved)]
     if inside and config.target_modules != targets.ALL_LINEAR:
         raise refusal("target_modules", "names outside modules_to_save", inside[0], "Train it whole or adapt it.")
-    paths = [path for path in paths if path not in inside]
-    for path in paths:
-        _refuse_two_places(model, path)
-        module = model.get_submodule(path)
-        _kind(module).widths(module)  # refuses what cannot be adapted
-    return paths
+    return [path for path in paths if path not in inside]
+
+
+def _usual_and_others(values: dict) -> tuple:
+    """The commonest value; the others by full path, longer paths first, with any path that ends like one of them."""
+    usual = Counter(values.values()).most_common(1)[0][0]
+    others = {path for path, value in values.items() if value != usual}
+    told = [path for path in values if any(targets.ends_with(path, other) for other in others)]
+    return usual, {path: values[path] for path in sorted(told, key=len, reverse=True)}
 
 
 def _kind(base: nn.Module) -> type[LoRALayer]:
@@ -144,32 +174,55 @@ def _kind(base: nn.Module) -> type[LoRALayer]:
 
 
 def _saved_paths(model: nn.Module, names: tuple[str, ...]) -> list[str]:
-    modules = {path: module for path, module in model.named_modules() if path}
+    """The modules meant by modules_to_save, the outermost of those that lie in each other."""
+    modules = [path for path, _ in model.named_modules(remove_duplicate=False) if path]
     found = [path for path in modules if any(targets.ends_with(path, name) for name in names)]
     for name in names:
         if not any(targets.ends_with(path, name) for path in found):
             raise refusal("modules_to_save", "names of modules of this model", name,
                           f"It has {', '.join(path for path, _ in model.named_children())} at its top.")
     outer = [path for path in found if not any(path.startswith(f"{other}.") for other in found)]
-    for path in outer:
-        own = set(modules[path].parameters())
-        if any(own & set(other.parameters(recurse=False)) for name, other in modules.items()
-               if name != path and not name.startswith(f"{path}.")):
-            raise refusal("modules_to_save", "modules with weights of their own", path,
-                          "Its weights are tied to another module's and the copy's would not be: untie them first.")
+    for path in outer:  # peft compares ends of paths letter by letter, and would take the other one for it
+        other = next((one for one in modules if one.endswith(path) and one != path and one not in found), None)
+        if other is not None:
+            raise refusal("modules_to_save", "names that no other module's path ends with", path,
+                          f"So does {other}, and peft would look for both: name {other.rpartition('.')[2]}, too.")
     return outer
 
 
-def _refuse_two_places(model: nn.Module, path: str) -> None:
+def _refuse_unfit_to_save(model: nn.Module, path: str) -> None:
     module = model.get_submodule(path)
+    places = [name for name, other in model.named_modules(remove_duplicate=False) if other is module]
+    own = {id(parameter) for parameter in module.parameters()}
+    if not own or isinstance(module, nn.ModuleList | nn.ModuleDict) or not all(
+            parameter.is_floating_point() for parameter in module.parameters()):
+        raise refusal("modules_to_save", "modules that are called, with floating-point weights", path,
+                      f"It is a {type(module).__name__}.")
+    shared = [name for name, parameter in model.named_parameters(remove_duplicate=False)
+              if id(parameter) in own and not any(name.startswith(f"{place}.") for place in places)]
+    if shared or len(places) > 1:
+        raise refusal("modules_to_save", "modules with weights of their own", path,
+                      f"{shared[0] if shared else places[1]} is tied to it, and would not follow: untie them first.")
+
+
+def _refuse_unfit(model: nn.Module, path: str) -> None:
+    """Refuses a module that cannot be adapted, or that would be adapted in one of its places only."""
+    module = model.get_submodule(path)
+    _kind(module).widths(module)
+    parent, own_name = _parent(model, path)
     for name, other in model.named_modules(remove_duplicate=False):
-        if other is module and name != path:
+        if other is module and (_parent(model, name)[0] is not parent or _parent(model, name)[1] != own_name):
             raise refusal(path, "a module that stands in one place", f"also {name}",
                           "Only one of the two would be adapted: give each a module of its own first.")
         if (isinstance(other, nn.Embedding) and isinstance(module, nn.Embedding) and other is not module
                 and other.weight is module.weight):
             raise refusal(path, "an embedding with a weight of its own", f"one shared with {name}",
                           "The model may look tokens up in the other one, without the adapter: adapt linear modules.")
+
+
+def _parent(model: nn.Module, path: str) -> tuple[nn.Module, str]:
+    outer, _, name = path.rpartition(".")
+    return model.get_submodule(outer), name
 
 
 def _call_every_module_(model: nn.Module) -> None:
@@ -189,13 +242,19 @@ def _layers(model: nn.Module) -> dict[str, LoRALayer]:
 
 
 def _refuse_unmergeable(model: nn.Module, path: str, layer: LoRALayer) -> None:
-    weight = layer.base.weight
-    if not weight.is_floating_point():
+    base, weight = layer.base, layer.base.weight
+    if weight.dtype not in _MERGED_INTO:
         raise refusal(path, "a layer with floating-point weights", str(weight.dtype), "Load the base unquantised.")
-    sharers = [name for name, module in model.named_modules()
-               if module._parameters.get("weight") is weight and module is not layer.base]
+    plain = isinstance(base, nn.Embedding) or targets.is_transposed(base) or type(base).forward is nn.Linear.forward
+    if base._parameters.get("weight") is not weight or not plain:
+        raise refusal(path, "a layer that multiplies by a weight of its own and no more", type(base).__name__,
+                      "Keep the adapter apart: what it adds cannot be put into this module's weight.")
+    own = {f"{name}.weight" for name, module in model.named_modules(remove_duplicate=False) if module is base}
+    sharers = [name for name, other in model.named_parameters(remove_duplicate=False) if name not in own
+               and (other is weight or weight.data_ptr() == other.data_ptr() != 0)]  # on the meta device all are at 0
     if sharers:
-        raise refusal(path, "a layer with a weight of its own", f"one shared with {sharers[0]}",
+        other = sharers[0].removesuffix(".weight").removesuffix(".base")
+        raise refusal(path, "a layer with a weight of its own", f"one shared with {other}",
                       "Merging would change both: keep the adapter apart, or untie the weights first.")
 
 

@@ -42,15 +42,17 @@ class LoraConfig:
     allow_partial: bool = False
 
     def __post_init__(self):
-        for name in ("target_modules", "layers", "modules_to_save"):
-            if not isinstance(getattr(self, name), str):
-                object.__setattr__(self, name, tuple(getattr(self, name)))  # from JSON: a list
-        if isinstance(self.modules_to_save, str):
-            object.__setattr__(self, "modules_to_save", (self.modules_to_save,))
+        saved = () if self.modules_to_save is None else self.modules_to_save  # peft's word for none
+        object.__setattr__(self, "modules_to_save", _names(saved, "modules_to_save"))
+        if not isinstance(self.target_modules, str):
+            object.__setattr__(self, "target_modules", _names(self.target_modules, "target_modules"))
+        if isinstance(self.layers, list):  # from JSON
+            object.__setattr__(self, "layers", tuple(self.layers))
         check_rank("rank", self.rank)
         check_alpha("alpha", self.alpha)
-        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
-            raise refusal("dropout", "a share, 0 or more and below 1", self.dropout, "Take 0.0 to begin with.")
+        check_dropout(self.dropout)
+        if not isinstance(self.use_rslora, bool):
+            raise refusal("use_rslora", "True or False", self.use_rslora)
         if not self.target_modules:
             raise refusal("target_modules", "at least one name", self.target_modules, "Take 'all-linear'.")
         for name, check in (("rank_pattern", check_rank), ("alpha_pattern", check_alpha)):
@@ -73,6 +75,12 @@ class LoraConfig:
         return _at(self.alpha_pattern, path, self.alpha)
 
 
+def check_dropout(value: object) -> None:
+    """Refuses what is no share below 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise refusal("dropout", "a share, 0 or more and below 1", value, "Take 0.0 to begin with.")
+
+
 def check_rank(name: str, value: object) -> None:
     """Refuses what is no rank."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -83,6 +91,13 @@ def check_alpha(name: str, value: object) -> None:
     """Refuses what is no alpha."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise refusal(name, "a number above 0", value, "Take twice the rank to begin with.")
+
+
+def _names(names: object, what: str) -> tuple[str, ...]:
+    found = tuple(names) if isinstance(names, list | tuple | set | frozenset) else (names,)
+    if not all(isinstance(name, str) for name in found):
+        raise refusal(what, "names of modules", names, "Take 'all-linear'." if what == "target_modules" else "")
+    return tuple(sorted(found)) if isinstance(names, set | frozenset) else found
 
 
 def _at(pattern: Mapping, path: str, default):

@@ -12,7 +12,7 @@ from torch import nn
 
 from ftkit import low_rank, targets
 from ftkit.errors import refusal
-from ftkit.lora.config import check_alpha, check_rank
+from ftkit.lora.config import check_alpha, check_dropout, check_rank
 
 
 class LoRALayer(nn.Module):
@@ -49,6 +49,7 @@ class LoRALayer(nn.Module):
         super().__init__()
         check_rank("rank", rank)
         check_alpha("alpha", alpha)
+        check_dropout(dropout)
         self.in_features, self.out_features = self.widths(base)
         self.base, self.rank, self.alpha, self.dropout, self.use_rslora = base, rank, alpha, dropout, use_rslora
         self.scaling = alpha / (math.sqrt(rank) if use_rslora else rank)
@@ -79,6 +80,9 @@ class LoRALayer(nn.Module):
             weight = self.base.weight.t() if targets.is_transposed(self.base) else self.base.weight
             return low_rank.low_rank_linear(x, weight, self.base.bias, self.lora_A, self.lora_B, self.scaling)
         y, lora_A = self.base(x), self.lora_A
+        if not isinstance(y, torch.Tensor):
+            raise refusal("base", "a linear module that returns a tensor", type(self.base).__name__,
+                          "Take its name out of target_modules.")
         kept = x.to(lora_A.dtype)
         if self.dropout and self.training:
             kept = F.dropout(kept, self.dropout)
@@ -98,6 +102,9 @@ class LoRALayer(nn.Module):
         """The numbers of inputs and outputs of a module that can be adapted; another kind is refused."""
         if not targets.is_linear(base):
             raise refusal("base", "an nn.Linear or a Conv1D of transformers", type(base).__name__)
+        if isinstance(base.weight, nn.UninitializedParameter):
+            raise refusal("base", "a linear module that knows its shape", type(base).__name__,
+                          "Call the model once first.")
         return targets.widths(base)
 
     def _start_(self, lora_A: torch.Tensor, lora_B: torch.Tensor, generator: torch.Generator | None) -> None:
@@ -130,6 +137,11 @@ class LoRAEmbedding(LoRALayer):
     Source: Hu et al. 2021; the way it begins is that of its authors' code.
     """
 
+    def __init__(self, base: nn.Module, *settings, **named):
+        super().__init__(base, *settings, **named)
+        self.num_embeddings, self.embedding_dim = base.num_embeddings, base.embedding_dim  # models read these
+        self.padding_idx = base.padding_idx
+
     @property
     def bias(self) -> None:
         """An embedding has none."""
@@ -141,7 +153,7 @@ class LoRAEmbedding(LoRALayer):
         if self.unmerged_weight is not None:
             return y
         low = F.embedding(ids, self.lora_A.t(), padding_idx=self.base.padding_idx,
-                          scale_grad_by_freq=self.base.scale_grad_by_freq, sparse=self.base.sparse)  # (..., rank)
+                          scale_grad_by_freq=self.base.scale_grad_by_freq)  # (..., rank)
         return (y + (low @ self.lora_B.t()) * self.scaling).to(y.dtype)
 
     def addition(self) -> torch.Tensor:
@@ -153,9 +165,10 @@ class LoRAEmbedding(LoRALayer):
         """The numbers of tokens and of outputs of an embedding that can be adapted; another kind is refused."""
         if not isinstance(base, nn.Embedding):
             raise refusal("base", "an nn.Embedding", type(base).__name__)
-        if type(base).forward is not nn.Embedding.forward or base.max_norm is not None:
+        if type(base).forward is not nn.Embedding.forward or base.max_norm is not None or base.sparse:
             raise refusal("base", "an nn.Embedding that looks rows up and no more", type(base).__name__,
-                          "This one also changes them: adapt its linear layers instead, or put it in modules_to_save.")
+                          "This one scales or renormalises them, or has sparse gradients: adapt linear modules, or "
+                          "put it in modules_to_save.")
         return base.num_embeddings, base.embedding_dim
 
     def _start_(self, lora_A: torch.Tensor, lora_B: torch.Tensor, generator: torch.Generator | None) -> None:

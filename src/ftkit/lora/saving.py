@@ -1,5 +1,6 @@
 """An adapter to the files that peft reads, and back. Knows nothing about what peft's files look like inside."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -7,7 +8,7 @@ from torch import nn
 
 from ftkit import peft_layout, targets
 from ftkit.errors import nearest, refusal
-from ftkit.lora.adapter import add_lora_, config_of, lora_layers, refuse_second, trained_copies
+from ftkit.lora.adapter import config_of, lora_layers, put_in_, refuse_second, trained_copies
 from ftkit.lora.config import LoraConfig
 from ftkit.lora.layers import LoRAEmbedding
 
@@ -18,6 +19,7 @@ def lora_state(model: nn.Module) -> dict[str, torch.Tensor]:
     Raises:
         Refusal: there is no adapter.
     """
+    model = _inner(model)
     config_of(model)
     state = {}
     for path, layer in lora_layers(model).items():
@@ -37,12 +39,15 @@ def save_adapter(model: nn.Module, folder: str | Path, base_name: str) -> Path:
     Raises:
         Refusal: there is no adapter, or its layers differ in dropout or in how alpha is divided.
     """
-    config = config_of(model)
+    model = _inner(model)
+    config, layers = config_of(model), lora_layers(model)
     settings = {"r": config.rank, "lora_alpha": config.alpha, "lora_dropout": config.dropout,
-                "use_rslora": config.use_rslora, "target_modules": list(config.target_modules),
-                "rank_pattern": dict(config.rank_pattern), "alpha_pattern": dict(config.alpha_pattern),
+                "use_rslora": config.use_rslora, "target_modules": _targets_for_peft(model, config),
+                "rank_pattern": {_exactly(path): one.rank for path, one in layers.items() if one.rank != config.rank},
+                "alpha_pattern": {_exactly(path): one.alpha for path, one in layers.items()
+                                  if one.alpha != config.alpha},
                 "modules_to_save": list(config.modules_to_save) or None,
-                "fan_in_fan_out": any(targets.is_transposed(layer.base) for layer in lora_layers(model).values()),
+                "fan_in_fan_out": any(targets.is_transposed(layer.base) for layer in layers.values()),
                 "task_type": _task_type(model), "base_model_name_or_path": base_name}
     return peft_layout.write(folder, settings, lora_state(model))
 
@@ -55,25 +60,44 @@ def load_adapter_(model: nn.Module, folder: str | Path) -> nn.Module:
         Refusal: the folder holds more than plain LoRA and modules to save, or an adapter of another model (a module is
             missing or has another shape), or the model has an adapter already.
     """
+    compiled, model = model, _inner(model)
     refuse_second(model)
     saved = peft_layout.read(folder)
     settings, tensors = saved.settings, saved.tensors
+    config = LoraConfig(settings["r"], settings["lora_alpha"], settings.get("lora_dropout", 0.0),
+                        use_rslora=settings.get("use_rslora", False))
+    sizes = {}
     for path, pair in tensors.items():
-        _refuse_misfit(model, path, pair, peft_layout.value_at(settings.get("rank_pattern"), path, settings["r"]))
+        sizes[path] = (peft_layout.value_at(settings, "rank_pattern", path, config.rank),
+                       peft_layout.value_at(settings, "alpha_pattern", path, config.alpha))
+        _refuse_misfit(model, path, pair, sizes[path][0])
     whole = _whole_modules(model, saved)
-    alphas = {path: peft_layout.value_at(settings.get("alpha_pattern"), path, settings["lora_alpha"])
-              for path in tensors}
-    add_lora_(model, LoraConfig(
-        settings["r"], settings["lora_alpha"], settings.get("lora_dropout", 0.0), tuple(tensors),
-        settings.get("use_rslora", False), rank_pattern={path: len(pair[0]) for path, pair in tensors.items()},
-        alpha_pattern=alphas, modules_to_save=tuple(whole)))
+    put_in_(model, sizes, config, whole)
     for path, (lora_A, lora_B) in tensors.items():
         layer = model.get_submodule(path)
         layer.lora_A.copy_(lora_A)
         layer.lora_B.copy_(lora_B)
     for path, state in whole.items():
         model.get_submodule(path).trained.load_state_dict(state)
-    return model
+    return compiled
+
+
+def _inner(model: nn.Module) -> nn.Module:
+    """The model itself, without what torch.compile wraps around it."""
+    return getattr(model, "_orig_mod", model)
+
+
+def _exactly(path: str) -> str:
+    """A pattern that peft finds at this path and no other."""
+    return f"^{re.escape(path)}$"
+
+
+def _targets_for_peft(model: nn.Module, config: LoraConfig) -> list[str] | str:
+    """Names where they mean these modules and no others; else an expression for their full paths."""
+    paths = set(lora_layers(model))
+    modules = [name for name, _ in model.named_modules() if ".base" not in f".{name}"] + list(paths)
+    meant = {path for path in modules if any(targets.ends_with(path, name) for name in config.target_modules)}
+    return list(config.target_modules) if meant <= paths else "|".join(map(re.escape, sorted(paths)))
 
 
 def _whole_modules(model: nn.Module, saved: peft_layout.SavedAdapter) -> dict[str, dict[str, torch.Tensor]]:
@@ -82,6 +106,7 @@ def _whole_modules(model: nn.Module, saved: peft_layout.SavedAdapter) -> dict[st
     peft also stores a copy of the base's embeddings where they are adapted.
     """
     names, whole, base = saved.settings.get("modules_to_save") or [], {}, model.state_dict()
+    names = [names] if isinstance(names, str) else names
     modules = [path for path, _ in model.named_modules() if path.endswith(tuple(names))]  # read as peft does
     for name, tensor in saved.others.items():
         owner = next((path for path in modules if name.startswith(f"{path}.")), None)
@@ -89,7 +114,7 @@ def _whole_modules(model: nn.Module, saved: peft_layout.SavedAdapter) -> dict[st
             whole.setdefault(owner, {})[name.removeprefix(f"{owner}.")] = tensor
         elif name not in base or base[name].shape != tensor.shape or not torch.equal(base[name], tensor.to(base[name])):
             raise refusal("adapter", "one whose other tensors are this base's own", name,
-                          "Train such a module with modules_to_save, or take the base that the adapter was made on.")
+                          "It belongs to no module that the adapter names: take the base that the adapter was made on.")
     for path, state in whole.items():
         want = {name: tuple(tensor.shape) for name, tensor in model.get_submodule(path).state_dict().items()}
         got = {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -121,6 +146,6 @@ def _refuse_misfit(model: nn.Module, path: str, pair: tuple[torch.Tensor, torch.
 
 def _task_type(model: nn.Module) -> str | None:
     """What peft wraps the model in: None is its plain wrapper, which any model fits."""
-    if not (hasattr(model, "can_generate") and model.can_generate()):
+    if not (hasattr(model, "can_generate") and model.can_generate() and model.main_input_name == "input_ids"):
         return None
     return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"

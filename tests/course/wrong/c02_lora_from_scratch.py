@@ -9,7 +9,7 @@ _MISTAKES = {
         "how many values are large": "int((s >= share * s[0]).sum())",
         "of the whole matrix, not of its largest": "first((s ** 2).cumsum(0) / s[0] ** 2)",
         "the diagonal is not the singular values": "first((update.diagonal() ** 2).cumsum(0) / (update ** 2).sum())",
-        "the columns' own energies": "first((update ** 2).sum(0).sort(descending=True)[0].cumsum(0)"
+        "They are no columns' own energies": "first((update ** 2).sum(0).sort(descending=True)[0].cumsum(0)"
                                      " / (update ** 2).sum())",
         "An update of zeros": "first((s ** 2).cumsum(0) / (s ** 2).sum(), zero=1)",
     },
@@ -37,6 +37,15 @@ _MISTAKES = {
         "has all its layers": "[p for p in paths if layer(p) in layers[len(layers) - k:] and fits(p)]",
     },
     "02.4": {
+        "alpha/rank is missing": "table[ids] + lora_A.T[ids] @ lora_B.T",
+        "The row of the table is missing": "alpha / len(lora_A) * (lora_A.T[ids] @ lora_B.T)",
+        "The tokens are the columns of A": "table[ids] + alpha / len(lora_A) * (lora_A[ids] @ lora_B.T)",
+        "ids may have any shape": "torch.stack([table[i] + alpha / len(lora_A) * lora_B @ lora_A[:, i] for i in ids])",
+        "No gradient reaches A": "table[ids] + (alpha / len(lora_A) * (lora_A.T[ids] @ lora_B.T)).detach()",
+        "divides by the rank": "table[ids] + alpha / lora_A.shape[1] * (lora_A.T[ids] @ lora_B.T)",
+        "the whole table": "(table + alpha / len(lora_A) * (lora_B @ lora_A).T)[ids]",
+    },
+    "02.5": {
         "alpha/rank is missing": "weight + lora_B @ lora_A",
         "The rank is the number of rows of A": "weight + T(alpha / lora_A.shape[1] * (lora_B @ lora_A))",
         "The addition alone": "T(scaling * (lora_B @ lora_A)).to(weight.dtype)",
@@ -47,15 +56,6 @@ _MISTAKES = {
         "Add first and round once": "weight + T(scaling * (lora_B @ lora_A)).to(weight.dtype)",
         "in the dtype of the weight": "weight + T(scaling * (lora_B @ lora_A))",
         "Taken away": "(weight.float() - T(scaling * (lora_B @ lora_A))).to(weight.dtype)",
-    },
-    "02.5": {
-        "alpha/rank is missing": "table[ids] + lora_A.T[ids] @ lora_B.T",
-        "The row of the table is missing": "alpha / len(lora_A) * (lora_A.T[ids] @ lora_B.T)",
-        "The tokens are the columns of A": "table[ids] + alpha / len(lora_A) * (lora_A[ids] @ lora_B.T)",
-        "ids may have any shape": "torch.stack([table[i] + alpha / len(lora_A) * lora_B @ lora_A[:, i] for i in ids])",
-        "No gradient reaches A": "table[ids] + (alpha / len(lora_A) * (lora_A.T[ids] @ lora_B.T)).detach()",
-        "divides by the rank": "table[ids] + alpha / lora_A.shape[1] * (lora_A.T[ids] @ lora_B.T)",
-        "the whole table": "(table + alpha / len(lora_A) * (lora_B @ lora_A).T)[ids]",
     },
     "02.6": {
         "x also reaches the output through A and B": "grad @ weight, s * (grad @ lora_B).T @ x, s * grad.T @ low",
@@ -115,17 +115,17 @@ def in_last_layers(paths, names, k):
     return {}
 """,
     "02.4": """
+import torch
+def embedding_with_lora(ids, table, lora_A, lora_B, alpha):
+    return {}
+""",
+    "02.5": """
 import math
 import torch
 def merged(weight, lora_A, lora_B, alpha, use_rslora=False, transposed=False):
     scaling = alpha / (math.sqrt(lora_A.shape[0]) if use_rslora else lora_A.shape[0])
     def T(addition):
         return addition.T if transposed else addition
-    return {}
-""",
-    "02.5": """
-import torch
-def embedding_with_lora(ids, table, lora_A, lora_B, alpha):
     return {}
 """,
     "02.6": """

@@ -31,7 +31,10 @@ class _Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         made = function(*args, **(kwargs or {}))
-        self.numbers = max([self.numbers, *(one.numel() for one in tree_leaves(made) if torch.is_tensor(one))])
+        old = {one.untyped_storage().data_ptr() for one in tree_leaves((args, kwargs)) if torch.is_tensor(one)}
+        for one in tree_leaves(made):
+            if torch.is_tensor(one) and one.untyped_storage().data_ptr() not in old:  # a view makes nothing
+                self.numbers = max(self.numbers, one.numel())
         return made
 
 
@@ -47,18 +50,36 @@ def _merge_inputs(out_features: int, in_features: int, rank: int, dtype: torch.d
             random_tensor(out_features, rank, seed=3))
 
 
+def _stored(dtype: torch.dtype) -> Case:
+    """A transposed weight of another dtype, with an adapter of the finer of that and float32."""
+    weight, lora_A, lora_B = _merge_inputs(40, 24, 5)
+    finer = torch.promote_types(dtype, torch.float32)
+    weight, lora_A, lora_B = weight.T.to(dtype), lora_A.to(finer), lora_B.to(finer)
+    exact = weight.to(finer) + 7 / 5 * (lora_B @ lora_A).T
+    return Case(f"a transposed weight in {str(dtype).removeprefix('torch.')}",
+                lambda answer: answer(weight.clone(), lora_A, lora_B, 7, transposed=True), exact.to(dtype), [
+        Hint(lambda got: got.dtype != dtype, "The merged weight is stored in the dtype of the weight."),
+        Hint(lambda got: (got.double() - exact.double()).abs().max() < 0.1,
+             "Add first and round once: add in the finer of the two dtypes, and round the sum."),
+    ], same_dtype=True, tolerance=1e-12 if dtype == torch.float64 else 0.0, reason=_FLOAT64)
+
+
+def _is_itself(answer, given: tuple) -> bool:
+    weight = given[0].clone()
+    return answer(weight, given[1], torch.zeros_like(given[2]), 7).data_ptr() == weight.data_ptr()
+
+
 def merged_cases() -> list[Case]:
-    """Cases of exercise 02.4."""
+    """Cases of exercise 02.5."""
     weight = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     lora_A, lora_B = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     product = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 2.0]])
+    square = _merge_inputs(12, 12, 5)
 
     def paper(answer, alpha=6, **settings):
         return answer(weight.clone(), lora_A.clone(), lora_B.clone(), alpha, **settings)
 
     given = _merge_inputs(40, 24, 5)
-    coarse = _merge_inputs(40, 24, 5, torch.bfloat16)
-    exact = (coarse[0].float() + 7 / 5 * (coarse[2] @ coarse[1])).to(torch.bfloat16)
     return [
         Case("rank 2, alpha 6", paper, weight + 3 * product, [
             Hint(weight + product, "The scaling alpha/rank is missing."),
@@ -79,33 +100,47 @@ def merged_cases() -> list[Case]:
         ], tolerance=1e-6, reason=_SUMS),
         Case("a random layer", lambda answer: answer(*given, 7), given[0] + 7 / 5 * given[2] @ given[1],
              tolerance=1e-5, reason=_SUMS),
-        Case("a weight in bfloat16", lambda answer: answer(*coarse, 7), exact, [
-            Hint(lambda got: got.dtype != torch.bfloat16, "The merged weight is stored in the dtype of the weight."),
-            Hint(lambda got: (got.float() - exact.float()).abs().max() < 0.1,
-                 "Add first and round once: bring the weight to the adapter's dtype, add, and round the sum."),
-        ], same_dtype=True),
+        *map(_stored, (torch.bfloat16, torch.float16, torch.float64)),
+        Case("rsLoRA into a square weight of (in, out)", lambda answer: answer(*square, 7, True, True),
+             square[0] + 7 / math.sqrt(5) * (square[2] @ square[1]).T, [
+            Hint(square[0] + 7 / math.sqrt(5) * square[2] @ square[1], "`transposed` is true: transpose."),
+            Hint(square[0] + 7 / 5 * (square[2] @ square[1]).T, "rsLoRA divides by the root of the rank, here too."),
+        ], tolerance=1e-5, reason=_SUMS),
+        Case("an adapter of zeros: is it the weight itself", lambda answer: _is_itself(answer, given), False,
+             [Hint(True, "A new tensor is wanted, also where nothing is added.")]),
     ]
 
 
-def _gradient_of_A(answer, ids, table, lora_A, lora_B) -> torch.Tensor:
-    own_A = lora_A.clone().requires_grad_()
-    found = answer(ids.clone(), table, own_A, lora_B, 9)
-    if not (torch.is_tensor(found) and found.requires_grad):
-        return torch.zeros_like(lora_A)
-    found.sum().backward()
-    return own_A.grad
+def _gradient(place: int, answer, ids, table, *factors) -> torch.Tensor:
+    own = [one.clone().requires_grad_() for one in factors]
+    found = answer(ids.clone(), table, *own, 9)
+    if torch.is_tensor(found) and found.requires_grad:
+        found.sum().backward()
+    return torch.zeros_like(own[place]) if own[place].grad is None else own[place].grad
+
+
+def _gradients_reach(many: torch.Tensor, wide: torch.Tensor, wide_A: torch.Tensor, wide_B: torch.Tensor) -> list[Case]:
+    counts = torch.bincount(many.flatten(), minlength=50).float()
+    return [
+        Case("the gradient of B", lambda answer: _gradient(1, answer, many, wide, wide_A, wide_B),
+             3 * (wide_A * counts).sum(1).expand(12, 3), [
+            Hint(lambda got: not got.any(), "No gradient reaches B: compute with torch alone, without detach or item."),
+        ], tolerance=1e-4, reason="the gradients of 24 tokens are added up in another order"),
+        Case("the gradient of A", lambda answer: _gradient(0, answer, many, wide, wide_A, wide_B),
+             3 * wide_B.sum(0)[:, None] * counts, [
+            Hint(lambda got: not got.any(), "No gradient reaches A: compute with torch alone, without detach or item."),
+        ], tolerance=1e-5, reason=_SUMS),
+    ]
 
 
 def embedding_cases() -> list[Case]:
-    """Cases of exercise 02.5."""
+    """Cases of exercise 02.4."""
     table = torch.tensor([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
-    lora_A, lora_B = torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[1.0], [10.0]])
+    lora_A, lora_B = torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([[1.0], [10.0]])
     ids = torch.tensor([2, 0, 1])
-    additions = torch.tensor([[2.0, 20.0], [0.0, 0.0], [1.0, 10.0]])
+    additions = torch.tensor([[2.0, 20.0], [3.0, 30.0], [1.0, 10.0]])
     wide, wide_A, wide_B = random_tensor(50, 12, seed=4), random_tensor(3, 50, seed=5), random_tensor(12, 3, seed=6)
     many = torch.randint(50, (2, 3, 4), generator=torch.Generator().manual_seed(7))
-
-    counts = torch.bincount(many.flatten(), minlength=50).float()
     return [
         Case("three tokens", lambda answer: answer(ids.clone(), table, lora_A, lora_B, 4), table[ids] + 4 * additions, [
             Hint(table[ids] + additions, "The scaling alpha/rank is missing."),
@@ -113,19 +148,20 @@ def embedding_cases() -> list[Case]:
             Hint(table[ids] + 4 / 3 * additions, "The scaling divides by the rank, the number of rows of A."),
             Hint(IndexError, "The tokens are the columns of A: look ids up in lora_A.T."),
         ], tolerance=1e-6, reason=_SUMS),
-        Case("ids in rows", lambda answer: answer(many.clone(), wide, wide_A, wide_B, 9),
-             wide[many] + 3 * torch.einsum("...r,or->...o", wide_A[:, many].movedim(0, -1), wide_B), [
+        Case("ids in rows, rank 3, alpha 7", lambda answer: answer(many.clone(), wide, wide_A, wide_B, 7),
+             wide[many] + 7 / 3 * torch.einsum("...r,or->...o", wide_A[:, many].movedim(0, -1), wide_B), [
             Hint(IndexError, "The tokens are the columns of A: look ids up in lora_A.T."),
             Hint(Exception, "ids may have any shape, such as (rows, width): index with the whole tensor at once."),
+            Hint(wide[many] + 2 * torch.einsum("...r,or->...o", wide_A[:, many].movedim(0, -1), wide_B),
+                 "alpha/rank is no whole number here: divide with /."),
             Hint(lambda got: got.shape != (2, 3, 4, 12), "ids may have any shape, such as (rows, width): a row of "
                  "the table comes in the place of each."),
         ], tolerance=1e-5, reason=_SUMS),
         Case("one id alone", lambda answer: answer(torch.tensor(1), table, lora_A, lora_B, 2),
              torch.tensor([4.0, 22.0]), tolerance=1e-6, reason=_SUMS),
-        Case("the gradient of A", lambda answer: _gradient_of_A(answer, many, wide, wide_A, wide_B),
-             3 * wide_B.sum(0)[:, None] * counts, [
-            Hint(lambda got: not got.any(), "No gradient reaches A: compute with torch alone, without detach or item."),
-        ], tolerance=1e-5, reason=_SUMS),
+        Case("one row of ids", lambda answer: tuple(answer(many[:1, :, 0].clone(), wide, wide_A, wide_B, 9).shape),
+             (1, 3, 12), [Hint((3, 12), "ids of (1, 3) give (1, 3, width): no side is dropped.")]),
+        *_gradients_reach(many, wide, wide_A, wide_B),
         Case("numbers in the largest tensor it makes", lambda answer: _largest(
             answer, ids.clone(), wide, wide_A, wide_B, 9), Rule("fewer than the table's 600", lambda n: n < 600), [
             Hint(lambda got: got >= 600, "This makes the whole table anew, for three tokens: look up first, multiply "
@@ -149,9 +185,9 @@ def _true_gradients(inputs: list) -> list[torch.Tensor]:
 
 def gradient_cases() -> list[Case]:
     """Cases of exercise 02.6."""
-    paper = [torch.tensor([[1.0, 2.0]]), torch.eye(2), torch.tensor([[3.0, 1.0]]), torch.tensor([[2.0], [0.0]]), 10.0,
-             torch.tensor([[1.0, 5.0]])]
-    want = [torch.tensor([[61.0, 25.0]]), torch.tensor([[20.0, 40.0]]), torch.tensor([[50.0], [250.0]])]
+    paper = [torch.tensor([[1, 2]]), torch.eye(2, dtype=torch.int64), torch.tensor([[3, 1]]), torch.tensor([[2], [0]]),
+             10, torch.tensor([[1, 5]])]  # whole numbers, which autograd does not take
+    want = [torch.tensor([[61, 25]]), torch.tensor([[20, 40]]), torch.tensor([[50], [250]])]
     inputs = _gradient_inputs(6, 5, 4, 3)
     x, weight, lora_A, lora_B, scaling, grad = inputs
     true = _true_gradients(inputs)
@@ -162,7 +198,9 @@ def gradient_cases() -> list[Case]:
     return [
         Case("one token, on paper", lambda answer: list(answer(*paper)), want, [
             Hint([*want[1:], want[0]], "The order is: of x, of A, of B."),
-        ], tolerance=1e-6, reason=_SUMS),
+            Hint(RuntimeError, "Whole numbers come in here, which products take "
+                 "and autograd does not: do the backward pass by hand."),
+        ]),
         Case("of x", at(0), true[0], [
             Hint(grad @ weight, "x also reaches the output through A and B: the gradient has two parts."),
             Hint(true[0] - grad @ weight, "x also reaches the output through W: the gradient has two parts."),
@@ -179,7 +217,7 @@ def gradient_cases() -> list[Case]:
             Hint(true[2] * scaling, "The scaling counts once."),
             Hint(true[2].T, "A gradient has the shape of what it is of: this one is shaped as B is, (out, rank)."),
         ], tolerance=1e-12, reason=_FLOAT64),
-        Case("B is zero", lambda answer: [float(one.abs().sum()) > 0 for one in answer(
+        Case("B is zero", lambda answer: [torch.is_tensor(one) and bool(one.any()) for one in answer(
             *inputs[:3], torch.zeros_like(lora_B), *inputs[4:])], [True, False, True], [
             Hint([True, True, True], "With B at zero nothing comes back to A: its gradient is zero."),
         ]),
@@ -191,9 +229,10 @@ def gradient_cases() -> list[Case]:
 def _both_alike(given: list[torch.Tensor], sizes: torch.Tensor) -> Case:
     def grams(answer):
         small_A, small_B = answer(*(factor.clone() for factor in given), 4)
-        return [small_A @ small_A.T, small_B.T @ small_B]
+        return [torch.linalg.eigvalsh(small_A @ small_A.T), torch.linalg.eigvalsh(small_B.T @ small_B)]
 
-    want, one, by_size = torch.diag(sizes[:4]), torch.eye(4, dtype=torch.float64), torch.diag(sizes[:4] ** 2)
+    want = sizes[:4].flip(0)  # eigenvalues come smallest first
+    one, by_size = torch.ones_like(want), want ** 2
     return Case("both factors alike", grams, [want, want], [
         Hint([one, by_size], _ONE_FACTOR), Hint([by_size, one], _ONE_FACTOR), Hint([one, one], _ROOTS),
         Hint([by_size, by_size], "Both factors hold the whole singular values: each gets the root."),
@@ -220,8 +259,9 @@ def smaller_adapter_cases() -> list[Case]:
             Hint(lambda got: torch.allclose(got, 4 * best), "Both factors hold the whole singular values: each gets "
                  "the root."),
             Hint(lambda got: torch.allclose(got, best / 4), _ROOTS),
-            Hint(lambda got: float(got[1, 0]) == 1.0, "The first rows are not the best ones, or these are the smallest "
-                 "singular values: keep the directions in which BA is largest."),
+            Hint(lambda got: got[1, 0] == 1 and got[0, 1] == 0, "The first rows are not the best, or these are the "
+                 "smallest singular values: keep the directions in which BA is largest."),
+            Hint(lambda got: got[1, 0] == 1 and got[0, 1] == 4, "This keeps both directions: rank 1 has one."),
             Hint(RuntimeError, "The new A is to be of (rank, in) and the new B of (out, rank)."),
         ], tolerance=1e-9, reason=_FLOAT64),
         Case("shapes", lambda answer: [tuple(one.shape) for one in answer(*wide, 2)], [(2, 30), (20, 2)], [

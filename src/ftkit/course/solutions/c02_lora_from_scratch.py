@@ -34,6 +34,11 @@ def in_last_layers(paths, names, k):
     return [path for path in paths if layer_of(path) in last and any(is_called(path, name) for name in names)]
 
 
+def embedding_with_lora(ids, table, lora_A, lora_B, alpha):
+    low = lora_A.T[ids]  # (..., rank): looking up a token is a product with a one-hot vector
+    return table[ids] + (alpha / lora_A.shape[0]) * (low @ lora_B.T)
+
+
 def merged(weight, lora_A, lora_B, alpha, use_rslora=False, transposed=False):
     rank = lora_A.shape[0]
     scaling = alpha / (math.sqrt(rank) if use_rslora else rank)
@@ -41,11 +46,6 @@ def merged(weight, lora_A, lora_B, alpha, use_rslora=False, transposed=False):
     if transposed:
         addition = addition.T
     return (weight + addition).to(weight.dtype)  # the sum has the finer of the two types
-
-
-def embedding_with_lora(ids, table, lora_A, lora_B, alpha):
-    low = lora_A.T[ids]  # (..., rank): looking up a token is a product with a one-hot vector
-    return table[ids] + (alpha / lora_A.shape[0]) * (low @ lora_B.T)
 
 
 def lora_gradients(x, weight, lora_A, lora_B, scaling, grad):
@@ -73,7 +73,7 @@ EQUIVALENT = {
         "return path == name or path.endswith('.' + name) -> return -(path == name or path.endswith('.' + name))":
             "-True is as true as True",
     },
-    "02.4": {
+    "02.5": {
         "return (weight + addition).to(weight.dtype) -> return (weight + addition).to(weight)":
             "to(weight) takes its dtype, and its device, on which the sum is anyway",
     },
