@@ -178,15 +178,16 @@ def lines(points: Iterable, ax=None, *, x_label: str, unit: str, title: str, log
     points = _rows(points, "points", ("name", "x", "value"))
     ax = _axes(ax)
     found: dict[str, list] = {}
-    for place, point in enumerate(points):
-        row = _number(point, "x", "points", place), *_estimate(point, "value", "points", place)
+    for at, point in enumerate(points):
+        row = _number(point, "x", "points", at), *_estimate(point, "value", "points", at)
         found.setdefault(str(point["name"]), []).append(row)
     for number, (name, rows) in enumerate(found.items()):
         xs, values, lows, highs = zip(*sorted(rows), strict=True)
         whiskers = [[value - low for value, low in zip(values, lows, strict=True)],
                     [high - value for value, high in zip(values, highs, strict=True)]]
-        ax.errorbar(xs, values, whiskers if lows != highs else None, capsize=3, linewidth=1, markerfacecolor="white",
-                    markersize=5, markevery=max(1, len(xs) // 16), label=legible(name), **_look(number))
+        above = len(found) - 1 - number  # lines drawn over this one, which is wider and so shows under them
+        ax.errorbar(xs, values, whiskers if lows != highs else None, capsize=3, label=legible(name), linewidth=1 + above,
+                    markersize=5 + 2 * above, markerfacecolor="none", markevery=max(1, len(xs) // 16), **_look(number))
     for axis in logarithmic:
         getattr(ax, f"set_{axis}scale")("log")
     if "x" in logarithmic:  # ticks where the points are

@@ -25,7 +25,7 @@ _MISTAKES = {
         "Not even rank 1 fits": "max(1, min(budget // both, side))",
     },
     "02.3": {
-        "is not a name": "[p for p in paths if layer(p) in last and any(p.endswith(n) for n in names)]",
+        "is no name of a module here": "[p for p in paths if layer(p) in last and any(p.endswith(n) for n in names)]",
         "stands in the middle of a path": "[p for p in paths if layer(p) in last and set(names) & set(p.split('.'))]",
         "Compare layers as numbers": "[p for p in paths if str(layer(p)) in sorted(map(str, layers))[len(layers) - k:]"
                                      " and fits(p)]",
@@ -155,7 +155,7 @@ _REFUSES = """for name in names:
 
 def _source(exercise: str, hint: str, mistake: str) -> str:
     refuses = "pass" if hint == "A name that no module has" else _REFUSES
-    called = "path.endswith(name)" if hint == "is not a name" else "is_called(path, name)"
+    called = "path.endswith(name)" if hint == "is no name of a module here" else "is_called(path, name)"
     source = _BODIES[exercise].replace("return {}", f"return {mistake}")
     return source.replace("CHECK", refuses).replace("CALLED", called)
 

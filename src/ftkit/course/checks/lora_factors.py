@@ -198,8 +198,7 @@ def gradient_cases() -> list[Case]:
     return [
         Case("one token, on paper", lambda answer: list(answer(*paper)), want, [
             Hint([*want[1:], want[0]], "The order is: of x, of A, of B."),
-            Hint(RuntimeError, "Whole numbers come in here, which products take "
-                 "and autograd does not: do the backward pass by hand."),
+            Hint(RuntimeError, "Whole numbers come in here, which autograd does not take: write the products."),
         ]),
         Case("of x", at(0), true[0], [
             Hint(grad @ weight, "x also reaches the output through A and B: the gradient has two parts."),
