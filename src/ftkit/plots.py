@@ -176,8 +176,7 @@ def lines(points: Iterable, ax=None, *, x_label: str, unit: str, title: str, log
     if isinstance(points, Mapping):
         points = [(name, *point) for name, own in points.items() for point in own]
     points = _rows(points, "points", ("name", "x", "value"))
-    ax = _axes(ax)
-    found: dict[str, list] = {}
+    ax, found = _axes(ax), {}
     for at, point in enumerate(points):
         row = _number(point, "x", "points", at), *_estimate(point, "value", "points", at)
         found.setdefault(str(point["name"]), []).append(row)
@@ -186,7 +185,7 @@ def lines(points: Iterable, ax=None, *, x_label: str, unit: str, title: str, log
         whiskers = [[value - low for value, low in zip(values, lows, strict=True)],
                     [high - value for value, high in zip(values, highs, strict=True)]]
         above = len(found) - 1 - number  # lines drawn over this one, which is wider and so shows under them
-        ax.errorbar(xs, values, whiskers if lows != highs else None, capsize=3, label=legible(name), linewidth=1 + above,
+        ax.errorbar(xs, values, whiskers if lows != highs else None, capsize=3, label=legible(name), lw=1 + above,
                     markersize=5 + 2 * above, markerfacecolor="none", markevery=max(1, len(xs) // 16), **_look(number))
     for axis in logarithmic:
         getattr(ax, f"set_{axis}scale")("log")
