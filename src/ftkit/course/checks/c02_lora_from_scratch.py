@@ -49,7 +49,7 @@ def _largest_rank() -> list[Case]:
         Case("a layer with few inputs", lambda answer: answer([(64, 64), (512, 3)], 10 ** 6), 3, [
             Hint(64, "Take the smallest side of any layer: the second one has 3 inputs."),
         ]),
-        Case("a layer with few outputs", lambda answer: answer([(64, 64), (5, 512)], 10 ** 6), 5, [
+        Case("a layer with few outputs", lambda answer: answer([(64, 64), (5, 512), (32, 32)], 10 ** 6), 5, [
             Hint(64, "Take the smallest side of any layer: the second one has 5 outputs."),
         ]),
         Case("one wide layer", lambda answer: answer([(512, 512)], 100_000), 97),
