@@ -27,8 +27,9 @@ mutants: $(VENV)/.ready  ## change each official answer in many small ways: no c
 lab: $(VENV)/.ready      ## open lesson 00 in JupyterLab, in your own workspace folder
 	$(BIN)/ftkit lab
 
-bench: $(VENV)/.ready    ## measure: training speed against trl; tables go to benchmarks/results/
+bench: $(VENV)/.ready      ## measure: training beside trl, a layer beside peft; tables go to benchmarks/results/
 	$(BIN)/python benchmarks/train_speed.py
+	$(BIN)/python benchmarks/lora_layer.py
 
 pretrain: $(VENV)/.ready ## build the embedded base again and measure it (an hour on 2 cores)
 	$(BIN)/python -m ftkit.pretrain

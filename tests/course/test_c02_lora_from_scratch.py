@@ -9,7 +9,7 @@ from torch import nn
 
 from ftkit import hub, targets
 from ftkit.course import catalogue, page, recorded
-from ftkit.files import write_atomic
+from ftkit.files import read_json, write_atomic
 from ftkit.lora.adapter import add_lora_, lora_layers, merge_
 from ftkit.lora.config import LoraConfig
 from ftkit.lora.layers import LoRAEmbedding, LoRALayer
@@ -140,8 +140,26 @@ def counts_table(found):
 
 
 def with_counts(text):
-    start, end = text.index("<!-- counts -->\n") + len("<!-- counts -->\n"), text.index("\n<!-- end of counts -->")
+    start, end = text.index("<!-- counts -->") + len("<!-- counts -->\n"), text.index("\n<!-- end of counts -->")
     return text[:start] + counts_table(shares()) + text[end:]
+
+
+def speed_sentence():
+    """What the page says of the layer's speed, from the benchmark's results."""
+    results = read_json(ROOT / "benchmarks" / "results" / "lora_layer.json")
+    narrow = [row["plain"] for row in results["rows"] if row["size"] == 256]
+    wide = [row["plain"] for row in results["rows"] if row["size"] >= 1024]
+    medians = {name: (min(one["median"] for one in found), max(one["median"] for one in found))
+               for name, found in (("narrow", narrow), ("wide", wide))}
+    return (f"At a width of 256 it takes {medians['narrow'][0]:.2f} to {medians['narrow'][1]:.2f} of peft's time, from "
+            f"1,024 up {medians['wide'][0]:.2f} to {medians['wide'][1]:.2f}\n(medians; the 95 % intervals end at "
+            f"{max(one['high'] for one in wide):.2f} at most; {results['hardware']['cpu']}, {results['threads']} thread; "
+            "`benchmarks/results/lora_layer.json`).")
+
+
+def with_speed(text):
+    start, end = text.index("<!-- speed -->") + len("<!-- speed -->\n"), text.index("<!-- end of speed -->")
+    return f"{text[:start]}{speed_sentence()}\n{text[end:]}"
 
 
 def families():
@@ -181,11 +199,11 @@ def evidence(cards):
 
 def test_the_figures_on_the_page_and_in_the_claims_are_those_of_cards_and_models(cards):
     assert not page.refresh(PAGE, check=True), f"renew them: python tests/course/{Path(__file__).name}"
-    assert with_counts(PAGE.read_text("utf-8")) == PAGE.read_text("utf-8")
+    assert with_speed(with_counts(PAGE.read_text("utf-8"))) == PAGE.read_text("utf-8")
     assert not page.refresh_claims(CLAIMS, evidence(cards), check=True)
 
 
 if __name__ == "__main__":
     page.refresh(PAGE)
-    write_atomic(PAGE, with_counts(PAGE.read_text("utf-8")))
+    write_atomic(PAGE, with_speed(with_counts(PAGE.read_text("utf-8"))))
     page.refresh_claims(CLAIMS, evidence({name: recorded.shipped(STEM, name) for name in ("update", "start")}))
