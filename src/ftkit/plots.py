@@ -172,10 +172,6 @@ def lines(points: Iterable, ax=None, *, x_label: str, unit: str, title: str, log
 
     Raises:
         Refusal: as `before_after` does; or x is no finite number.
-
-    Example:
-        >>> from matplotlib.figure import Figure
-        >>> ax = lines([("a", 1, 2), ("a", 2, 3)], Figure().subplots(), x_label="width", unit="error", title="Error")
     """
     points = _rows(points, "points", ("name", "x", "value"))
     ax = _axes(ax)
@@ -190,7 +186,11 @@ def lines(points: Iterable, ax=None, *, x_label: str, unit: str, title: str, log
         ax.errorbar(xs, values, whiskers if lows != highs else None, capsize=3, linewidth=1, markerfacecolor="white",
                     label=legible(name), **_look(number))
     for axis in logarithmic:
-        getattr(ax, f"set_{axis}scale")("log", base=2 if axis == "x" else 10)
+        getattr(ax, f"set_{axis}scale")("log")
+    if "x" in logarithmic:  # the numbers themselves, not powers of ten
+        xs = sorted({row[0] for rows in found.values() for row in rows})
+        ax.set_xticks(xs, [f"{x:g}" for x in xs])
+        ax.set_xticks([], minor=True)
     _finish_(ax, title, x_label, unit)
     return ax
 

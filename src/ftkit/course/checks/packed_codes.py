@@ -17,7 +17,6 @@ def bits() -> list[Case]:
     return [
         Case("3 bits: 10110001 01000000", run([0b10110001, 0b01000000], 3, 4), [5, 4, 2, 4], [
             Hint([5, 4, 2, 0], "A code may begin in one byte and end in the next: take all bits as one stream."),
-            Hint([5, 4, 1, 0], "A code may begin in one byte and end in the next: take all bits as one stream."),
             Hint([1, 6, 2, 0], "The first code is in the highest bits of the first byte."),
             Hint([4, 3, 4, 0], "The first code is in the highest bits of the first byte."),
             Hint([4, 3, 2, 0], "A byte's highest bit comes first: shift by 7, 6, … 0."),
