@@ -191,7 +191,7 @@ def lines(points: Iterable, ax=None, *, x_label: str, unit: str, title: str, log
         xs = sorted({row[0] for rows in found.values() for row in rows})
         ax.set_xticks(xs, [f"{x:g}" for x in xs])
         ax.set_xticks([], minor=True)
-    _finish_(ax, title, x_label, unit)
+    _finish_(ax, title, x_label, unit, legend={"loc": "upper left", "bbox_to_anchor": (1, 1)})  # over no line
     return ax
 
 

@@ -105,7 +105,7 @@ def test_the_solved_notebook_agrees_with_the_package_and_with_bitsandbytes(run, 
     run(solved_notebook(NOTEBOOK, only=NEEDED_TAGS))
     said = capsys.readouterr().out
     assert said.count("this notebook and the package agree exactly") >= 11
-    assert "of 48 ways to store a matrix: this notebook and the package agree exactly" in said
+    assert "bitsandbytes' bytes and ours, 48 times: this notebook and the package agree exactly" in said
     assert (score(STEM).passed, score(STEM).total) == (6, 6)
 
 
