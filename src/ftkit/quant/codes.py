@@ -14,7 +14,7 @@ from ftkit.quant.codebooks import codebook
 
 SMALLEST_SCALE = 1e-38  # a block of smaller numbers is divided by this, so that zeros stay zeros
 SMALLEST_INT8_SCALE = 1e-36  # 127 divided by less is infinite in float32
-CHUNK = 2**15  # numbers encoded at once: kept in the cache, and few enough for torch to take one thread
+CHUNK = 2**16  # numbers worked on at once: they and what is made of them stay in the processor's cache
 ENCODE_THREADS, DECODE_THREADS = 2**20, 2**23  # numbers from which threads of our own are worth their start
 
 
@@ -71,7 +71,8 @@ def _in_parts(function: Callable, flat: torch.Tensor, packed: torch.Tensor, scal
 
 def _encode_into_(flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
                   data_type: str) -> None:
-    whole, step = len(flat) - len(flat) % block_size, _chunk(flat, block_size, CHUNK)
+    few = CHUNK if torch.get_num_threads() == 1 else CHUNK // 2  # too few for torch to call its threads together
+    whole, step = len(flat) - len(flat) % block_size, _chunk(flat, block_size, few)
     for start in range(0, whole, step):
         x = flat[start : min(start + step, whole)].float().view(-1, block_size)
         largest = torch.amax(x.abs(), 1, out=scales[start // block_size : start // block_size + len(x)])
@@ -117,7 +118,7 @@ def _encode_int8(flat: torch.Tensor, block_size: int) -> tuple[torch.Tensor, tor
 def _decode_into_(flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
                   data_type: str) -> None:
     """Chunk by chunk, in the cache: one lookup a byte, of the two values that it stands for, and one product."""
-    per_byte, step = (1 if data_type == "int8" else 2), min(_chunk(flat, block_size, 4 * CHUNK), len(flat))
+    per_byte, step = (1 if data_type == "int8" else 2), min(_chunk(flat, block_size, CHUNK), len(flat))
     in_place = flat.dtype == torch.float32
     values = flat if in_place else torch.empty(step, device=flat.device)
     index = torch.empty(step // per_byte, dtype=torch.int32, device=flat.device)
