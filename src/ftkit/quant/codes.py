@@ -4,7 +4,6 @@ Knows nothing about what may be quantised or how scales are stored: flat tensors
 """
 
 import sys
-from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -15,7 +14,7 @@ from ftkit.quant.codebooks import codebook
 SMALLEST_SCALE = 1e-38  # a block of smaller numbers is divided by this, so that zeros stay zeros
 SMALLEST_INT8_SCALE = 1e-36  # 127 divided by less is infinite in float32
 CHUNK = 2**16  # numbers worked on at once: they and what is made of them stay in the processor's cache
-ENCODE_THREADS, DECODE_THREADS = 2**20, 2**23  # numbers from which threads of our own are worth their start
+DECODE_THREADS = 2**23  # numbers from which threads of our own are worth their start
 
 
 def encode(flat: torch.Tensor, block_size: int, data_type: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,14 +23,22 @@ def encode(flat: torch.Tensor, block_size: int, data_type: str) -> tuple[torch.T
         return _encode_int8(flat, block_size)
     packed = torch.empty((len(flat) + 1) // 2, dtype=torch.uint8, device=flat.device)
     scales = torch.empty(-(-len(flat) // block_size), device=flat.device)
-    _in_parts(_encode_into_, flat, packed, scales, block_size, data_type, ENCODE_THREADS)
+    _encode_into_(flat, packed, scales, block_size, data_type)
     return packed, scales
 
 
 def decode_into_(flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
                  data_type: str) -> None:
-    """Fill a flat tensor of any floating-point type with the values that the codes stand for."""
-    _in_parts(_decode_into_, flat, packed, scales, block_size, data_type, DECODE_THREADS)
+    """Fill a flat tensor of any floating-point type with the values that the codes stand for.
+
+    A large one in parts, one for each of torch's threads: torch's own lookup uses one thread only.
+    """
+    threads = torch.get_num_threads() if flat.device.type == "cpu" and len(flat) >= DECODE_THREADS else 1
+    if threads == 1:
+        return _decode_into_(flat, packed, scales, block_size, data_type)
+    step, per_byte = -(-len(flat) // threads // block_size) * block_size, 1 if data_type == "int8" else 2
+    parts = zip(flat.split(step), packed.split(step // per_byte), scales.split(step // block_size), strict=True)
+    cpu.Workers().map(lambda part: _decode_into_(*part, block_size, data_type), list(parts))
 
 
 def pack(codes: torch.Tensor) -> torch.Tensor:
@@ -55,24 +62,10 @@ def unpack(packed: torch.Tensor) -> torch.Tensor:
     return torch.stack([packed >> 4, packed & 15], -1).view(-1)
 
 
-def _in_parts(function: Callable, flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
-              data_type: str, least: int) -> None:
-    """The function over all blocks, or over a share of them in each of torch's threads.
-
-    Of torch's own threads a chunk would need two meetings an operation, and the lookup uses one of them anyway.
-    """
-    threads = torch.get_num_threads() if flat.device.type == "cpu" and len(flat) >= least else 1
-    if threads == 1:
-        return function(flat, packed, scales, block_size, data_type)
-    step, per_byte = -(-len(flat) // threads // block_size) * block_size, 1 if data_type == "int8" else 2
-    parts = zip(flat.split(step), packed.split(step // per_byte), scales.split(step // block_size), strict=True)
-    cpu.Workers().map(lambda part: function(*part, block_size, data_type), list(parts))
-
-
 def _encode_into_(flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
                   data_type: str) -> None:
-    few = CHUNK if torch.get_num_threads() == 1 else CHUNK // 2  # too few for torch to call its threads together
-    whole, step = len(flat) - len(flat) % block_size, _chunk(flat, block_size, few)
+    step = _chunk(flat, block_size, CHUNK * torch.get_num_threads())  # one for each thread of torch's
+    whole = len(flat) - len(flat) % block_size
     for start in range(0, whole, step):
         x = flat[start : min(start + step, whole)].float().view(-1, block_size)
         largest = torch.amax(x.abs(), 1, out=scales[start // block_size : start // block_size + len(x)])
