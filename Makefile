@@ -24,8 +24,9 @@ test: $(VENV)/.ready     ## run the tests
 lab: $(VENV)/.ready      ## open lesson 00 in JupyterLab, in your own workspace folder
 	$(BIN)/ftkit lab
 
-bench: $(VENV)/.ready    ## measure: training speed against trl; tables go to benchmarks/results/
+bench: $(VENV)/.ready    ## measure beside trl and bitsandbytes; tables go to benchmarks/results/
 	$(BIN)/python benchmarks/train_speed.py
+	$(BIN)/python benchmarks/quant.py
 
 pretrain: $(VENV)/.ready ## build the embedded base again and measure it (an hour on 2 cores)
 	$(BIN)/python -m ftkit.pretrain

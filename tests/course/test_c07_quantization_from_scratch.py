@@ -12,6 +12,7 @@ from ftkit.course import catalogue, recorded
 from ftkit.course.exercise import FAILED, NOT_ATTEMPTED, PASSED, grade
 from ftkit.course.progress import score
 from ftkit.course.solved import NEEDED_TAGS, solved_notebook
+from ftkit.files import read_json
 from ftkit.notebooks.parameters import declared_parameters
 from ftkit.quant import blocks, codebooks
 from ftkit.quant.linear import QuantisedLinear, model_bytes, quantise_
@@ -243,6 +244,21 @@ def test_what_the_page_says_about_the_figures_is_so(cards):
     for kind in ("nf4", "int4"):  # the half of the MLP is the worse one with every seed
         assert all(card.metrics[f"{kind} 64 attention rise"] < card.metrics[f"{kind} 64 half of MLP rise"]
                    for card in cards)
+
+
+def test_the_speeds_in_readme_and_page_are_the_measured_ones():
+    rows = read_json(ROOT / "benchmarks" / "results" / "quant.json")["rows"]
+
+    def times(what, size=None):
+        return [row["ratio"] for row in rows if row["what"] == what and size in (None, row["size"])]
+
+    quantising, large, small = times("quantise"), times("dequantise", 4096), times("dequantise", 1024)
+    words = [f"{min(quantising):.1f} to {max(quantising):.1f} times as fast",
+             f"{1 / max(large):.1f} to {1 / min(large):.1f} times as long at 4096²",
+             f"{1 / max(small):.1f} to {1 / min(small):.1f} times at 1024²"]
+    for path in (ROOT / "README.md", PAGE):
+        text = " ".join(path.read_text("utf-8").split())
+        assert all(each in text for each in words), words
 
 
 if __name__ == "__main__":
