@@ -158,12 +158,12 @@ def over_seeds(cards, metric, form):
 
 def table_of_types(cards):
     """The page's first table: a row a data type."""
-    lines = ["| blocks of 64, all linear layers | RMSE on N(0, 1), % of std | docstrings' perplexity rises by | exam | "
-             "QLoRA's table 2 |", "|---|---|---|---|---|",
-             f"| base | | | {over_seeds(cards, 'base exam', '.3f')} | |"]
+    lines = ["| blocks of 64, all linear layers | RMSE on N(0, 1), % of std | docstrings' perplexity rises by | "
+             "perplexity of answers | exam | QLoRA's table 2 |", "|---|---|---|---|---|---|",
+             f"| base | | | {over_seeds(cards, 'base answers', '.3f')} | {over_seeds(cards, 'base exam', '.3f')} | |"]
     lines += [f"| {name.replace(' 64', '')} | {over_seeds(cards, 'rmse ' + name.removesuffix(' double'), '.2f')} | "
-              f"{over_seeds(cards, name + ' rise', '.1%')} | {over_seeds(cards, name + ' exam', '.3f')} | "
-              f"{PAPER.get(name, '')} |" for name in NAMES]
+              f"{over_seeds(cards, name + ' rise', '.1%')} | {over_seeds(cards, name + ' answers', '.3f')} | "
+              f"{over_seeds(cards, name + ' exam', '.3f')} | {PAPER.get(name, '')} |" for name in NAMES]
     return "\n".join(lines)
 
 
