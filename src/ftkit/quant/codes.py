@@ -64,8 +64,7 @@ def unpack(packed: torch.Tensor) -> torch.Tensor:
 
 def _encode_into_(flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
                   data_type: str) -> None:
-    step = _chunk(flat, block_size, CHUNK * torch.get_num_threads())  # one for each thread of torch's
-    whole = len(flat) - len(flat) % block_size
+    whole, step = len(flat) - len(flat) % block_size, _chunk(flat, block_size)
     for start in range(0, whole, step):
         x = flat[start : min(start + step, whole)].float().view(-1, block_size)
         largest = torch.amax(x.abs(), 1, out=scales[start // block_size : start // block_size + len(x)])
@@ -111,7 +110,7 @@ def _encode_int8(flat: torch.Tensor, block_size: int) -> tuple[torch.Tensor, tor
 def _decode_into_(flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
                   data_type: str) -> None:
     """Chunk by chunk, in the cache: one lookup a byte, of the two values that it stands for, and one product."""
-    per_byte, step = (1 if data_type == "int8" else 2), min(_chunk(flat, block_size, CHUNK), len(flat))
+    per_byte, step = (1 if data_type == "int8" else 2), min(_chunk(flat, block_size), len(flat))
     in_place = flat.dtype == torch.float32
     values = flat if in_place else torch.empty(step, device=flat.device)
     index = torch.empty(step // per_byte, dtype=torch.int32, device=flat.device)
@@ -138,6 +137,11 @@ def _pairs(data_type: str, device: torch.device) -> torch.Tensor:
     return torch.stack([values[byte >> 4], values[byte & 15]], 1).view(torch.int64)[:, 0].contiguous().to(device)
 
 
-def _chunk(flat: torch.Tensor, block_size: int, numbers: int) -> int:
-    """Whole blocks of about so many numbers; everything at once where there is no such cache."""
+def _chunk(flat: torch.Tensor, block_size: int) -> int:
+    """Whole blocks that fit the cache; everything at once where there is no such cache.
+
+    With several threads half as many: torch would call its threads together for more, at each of some forty operations
+    a chunk, and on a busy machine they wait for each other much longer than they work.
+    """
+    numbers = CHUNK if torch.get_num_threads() == 1 else CHUNK // 2
     return block_size * max(1, (numbers if flat.device.type == "cpu" else len(flat)) // block_size)
