@@ -13,7 +13,7 @@ from ftkit.quant.codebooks import codebook
 
 SMALLEST_SCALE = 1e-38  # a block of smaller numbers is divided by this, so that zeros stay zeros
 SMALLEST_INT8_SCALE = 1e-36  # 127 divided by less is infinite in float32
-CHUNK = 2**16  # numbers worked on at once: they and what is made of them stay in the processor's cache
+CHUNK = 60_000  # numbers worked on at once: they and what is made of them stay in the processor's cache
 DECODE_THREADS = 2**23  # numbers from which threads of our own are worth their start
 
 
@@ -140,8 +140,8 @@ def _pairs(data_type: str, device: torch.device) -> torch.Tensor:
 def _chunk(flat: torch.Tensor, block_size: int) -> int:
     """Whole blocks that fit the cache; everything at once where there is no such cache.
 
-    With several threads half as many: torch would call its threads together for more, at each of some forty operations
-    a chunk, and on a busy machine they wait for each other much longer than they work.
+    With several threads half as many: from 32,768 numbers on torch calls its threads together, at each of some forty
+    operations a chunk, and on a busy machine they wait for each other much longer than they work.
     """
     numbers = CHUNK if torch.get_num_threads() == 1 else CHUNK // 2
     return block_size * max(1, (numbers if flat.device.type == "cpu" else len(flat)) // block_size)
