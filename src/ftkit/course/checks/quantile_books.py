@@ -79,7 +79,7 @@ def _quantiles_of_others() -> list[Case]:
         # NF4's own shares are rounded to seven places, float32 has as many
         Case("normal, 4 bits: NF4", _made(_normal, 4), _codebook_by_hand(normal, 4), tolerance=1e-5),
         Case("normal, 3 and 5 bits", lambda book: [book(_normal, 3), book(_normal, 5)],
-             [_codebook_by_hand(normal, 3), _codebook_by_hand(normal, 5)], tolerance=1e-5),
+             [_codebook_by_hand(normal, 3), _codebook_by_hand(normal, 5)], tolerance=1e-5),  # float32 quantiles
         Case("8 bits: how many above, at and below zero", lambda book: _signs(book(_normal, 8)), [128, 1, 127], [
             Hint([127, 1, 128], "The larger half lies above zero."),
             Hint([128, 0, 128], "There is no 0."),
