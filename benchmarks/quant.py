@@ -29,17 +29,22 @@ def ratios(theirs, ours, repeats: int) -> dict:
     """How many times as fast ours is: median and quartiles over pairs of calls, and the median milliseconds of each."""
     pairs = []
     for repeat in range(repeats + 2):
-        started = time.perf_counter()
-        theirs()
-        between = time.perf_counter()
-        ours()
+        pair = timed(theirs), timed(ours)
         if repeat >= 2:  # the first two warm caches and tables
-            pairs.append((between - started, time.perf_counter() - between))
+            pairs.append(pair)
     each = [one / other for one, other in pairs]
     low, middle, high = statistics.quantiles(each, n=4)
     return {"ratio": middle, "ratio_low": low, "ratio_high": high,
             "theirs_ms": 1e3 * statistics.median(one for one, _ in pairs),
             "ours_ms": 1e3 * statistics.median(other for _, other in pairs)}
+
+
+def timed(function) -> float:
+    """Seconds of one call, with torch's threads awake: threads of another kind before it may have put them to sleep."""
+    torch.ones(2**20).add_(1)
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
 
 
 def measure(size: int, data_type: str, dtype: str, threads: int, repeats: int) -> list[dict]:

@@ -177,7 +177,6 @@ def test_a_view_that_is_not_contiguous_is_read_in_its_own_order():
 
 
 def test_several_threads_read_the_same_numbers(monkeypatch):
-    monkeypatch.setattr(codes, "ENCODE_THREADS", 1)
     monkeypatch.setattr(codes, "DECODE_THREADS", 1)
     monkeypatch.setattr(codes, "CHUNK", 256)
     tensor = torch.randn(41, 97, generator=torch.Generator().manual_seed(0))

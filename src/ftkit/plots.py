@@ -190,10 +190,10 @@ def lines(points: Iterable, ax=None, *, x_label: str, unit: str, title: str, log
     for axis in logarithmic:
         getattr(ax, f"set_{axis}scale")("log")
     if "x" in logarithmic:  # ticks where the points are
-        ticks = sorted({x for rows in found.values() for x, *_ in rows})
-        ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        ax.xaxis.minorticks_off()
-    _finish_(ax, title, x_label, unit)
+        xs = sorted({row[0] for rows in found.values() for row in rows})
+        ax.set_xticks(xs, [f"{x:g}" for x in xs])
+        ax.set_xticks([], minor=True)
+    _finish_(ax, title, x_label, unit, legend={"loc": "upper left", "bbox_to_anchor": (1, 1)})  # over no line
     return ax
 
 

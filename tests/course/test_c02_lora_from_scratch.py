@@ -151,9 +151,10 @@ def speed_sentence():
     wide = [row["plain"] for row in results["rows"] if row["size"] >= 1024]
     medians = {name: (min(one["median"] for one in found), max(one["median"] for one in found))
                for name, found in (("narrow", narrow), ("wide", wide))}
+    cpu = results["hardware"]["cpu"]
     return (f"At a width of 256 it takes {medians['narrow'][0]:.2f} to {medians['narrow'][1]:.2f} of peft's time, from "
             f"1,024 up {medians['wide'][0]:.2f} to {medians['wide'][1]:.2f}\n(medians; the 95 % intervals end at "
-            f"{max(one['high'] for one in wide):.2f} at most; {results['hardware']['cpu']}, {results['threads']} thread; "
+            f"{max(one['high'] for one in wide):.2f} at most; {cpu}, {results['threads']} thread; "
             "`benchmarks/results/lora_layer.json`).")
 
 

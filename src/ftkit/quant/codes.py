@@ -4,7 +4,6 @@ Knows nothing about what may be quantised or how scales are stored: flat tensors
 """
 
 import sys
-from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -14,8 +13,8 @@ from ftkit.quant.codebooks import codebook
 
 SMALLEST_SCALE = 1e-38  # a block of smaller numbers is divided by this, so that zeros stay zeros
 SMALLEST_INT8_SCALE = 1e-36  # 127 divided by less is infinite in float32
-CHUNK = 2**15  # numbers encoded at once: kept in the cache, and few enough for torch to take one thread
-ENCODE_THREADS, DECODE_THREADS = 2**20, 2**23  # numbers from which threads of our own are worth their start
+CHUNK = 60_000  # numbers worked on at once: they and what is made of them stay in the processor's cache
+DECODE_THREADS = 2**23  # numbers from which threads of our own are worth their start
 
 
 def encode(flat: torch.Tensor, block_size: int, data_type: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,14 +23,22 @@ def encode(flat: torch.Tensor, block_size: int, data_type: str) -> tuple[torch.T
         return _encode_int8(flat, block_size)
     packed = torch.empty((len(flat) + 1) // 2, dtype=torch.uint8, device=flat.device)
     scales = torch.empty(-(-len(flat) // block_size), device=flat.device)
-    _in_parts(_encode_into_, flat, packed, scales, block_size, data_type, ENCODE_THREADS)
+    _encode_into_(flat, packed, scales, block_size, data_type)
     return packed, scales
 
 
 def decode_into_(flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
                  data_type: str) -> None:
-    """Fill a flat tensor of any floating-point type with the values that the codes stand for."""
-    _in_parts(_decode_into_, flat, packed, scales, block_size, data_type, DECODE_THREADS)
+    """Fill a flat tensor of any floating-point type with the values that the codes stand for.
+
+    A large one in parts, one for each of torch's threads: torch's own lookup uses one thread only.
+    """
+    threads = torch.get_num_threads() if flat.device.type == "cpu" and len(flat) >= DECODE_THREADS else 1
+    if threads == 1:
+        return _decode_into_(flat, packed, scales, block_size, data_type)
+    step, per_byte = -(-len(flat) // threads // block_size) * block_size, 1 if data_type == "int8" else 2
+    parts = zip(flat.split(step), packed.split(step // per_byte), scales.split(step // block_size), strict=True)
+    cpu.Workers().map(lambda part: _decode_into_(*part, block_size, data_type), list(parts))
 
 
 def pack(codes: torch.Tensor) -> torch.Tensor:
@@ -55,23 +62,9 @@ def unpack(packed: torch.Tensor) -> torch.Tensor:
     return torch.stack([packed >> 4, packed & 15], -1).view(-1)
 
 
-def _in_parts(function: Callable, flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
-              data_type: str, least: int) -> None:
-    """The function over all blocks, or over a share of them in each of torch's threads.
-
-    Of torch's own threads a chunk would need two meetings an operation, and the lookup uses one of them anyway.
-    """
-    threads = torch.get_num_threads() if flat.device.type == "cpu" and len(flat) >= least else 1
-    if threads == 1:
-        return function(flat, packed, scales, block_size, data_type)
-    step, per_byte = -(-len(flat) // threads // block_size) * block_size, 1 if data_type == "int8" else 2
-    parts = zip(flat.split(step), packed.split(step // per_byte), scales.split(step // block_size), strict=True)
-    cpu.Workers().map(lambda part: function(*part, block_size, data_type), list(parts))
-
-
 def _encode_into_(flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
                   data_type: str) -> None:
-    whole, step = len(flat) - len(flat) % block_size, _chunk(flat, block_size, CHUNK)
+    whole, step = len(flat) - len(flat) % block_size, _chunk(flat, block_size)
     for start in range(0, whole, step):
         x = flat[start : min(start + step, whole)].float().view(-1, block_size)
         largest = torch.amax(x.abs(), 1, out=scales[start // block_size : start // block_size + len(x)])
@@ -117,7 +110,7 @@ def _encode_int8(flat: torch.Tensor, block_size: int) -> tuple[torch.Tensor, tor
 def _decode_into_(flat: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, block_size: int,
                   data_type: str) -> None:
     """Chunk by chunk, in the cache: one lookup a byte, of the two values that it stands for, and one product."""
-    per_byte, step = (1 if data_type == "int8" else 2), min(_chunk(flat, block_size, 4 * CHUNK), len(flat))
+    per_byte, step = (1 if data_type == "int8" else 2), min(_chunk(flat, block_size), len(flat))
     in_place = flat.dtype == torch.float32
     values = flat if in_place else torch.empty(step, device=flat.device)
     index = torch.empty(step // per_byte, dtype=torch.int32, device=flat.device)
@@ -144,6 +137,11 @@ def _pairs(data_type: str, device: torch.device) -> torch.Tensor:
     return torch.stack([values[byte >> 4], values[byte & 15]], 1).view(torch.int64)[:, 0].contiguous().to(device)
 
 
-def _chunk(flat: torch.Tensor, block_size: int, numbers: int) -> int:
-    """Whole blocks of about so many numbers; everything at once where there is no such cache."""
+def _chunk(flat: torch.Tensor, block_size: int) -> int:
+    """Whole blocks that fit the cache; everything at once where there is no such cache.
+
+    With several threads half as many: from 32,768 numbers on torch calls its threads together, at each of some forty
+    operations a chunk, and on a busy machine they wait for each other much longer than they work.
+    """
+    numbers = CHUNK if torch.get_num_threads() == 1 else CHUNK // 2
     return block_size * max(1, (numbers if flat.device.type == "cpu" else len(flat)) // block_size)

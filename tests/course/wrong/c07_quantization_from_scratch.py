@@ -41,6 +41,12 @@ WRONG = {
         "two weights share no byte": changed("07.1", (
             "math.ceil(numbers * bits / 8) + math.ceil(blocks * scale_bits / 8)",
             "numbers * bits / 8 + blocks * scale_bits / 8"), ("return total", "return math.ceil(total)")),
+        "math.prod(shape)": changed("07.1", ("math.prod(shape)", "shape[0] * (shape[1] if len(shape) > 1 else 1)")),
+        "begins no block of its own": changed("07.1", ("blocks = math.ceil(numbers / block_size)",
+                                                       "blocks = shape[0] * math.ceil(shape[1] / block_size)")),
+        "with the names in kept": changed("07.1", ('path.split(".")[-1] in kept', "path in kept")),
+        "here 6, not 32": changed("07.1", ("math.ceil(blocks * scale_bits / 8)", "4 * blocks")),
+        "here 3, not 4": changed("07.1", ("numbers * bits / 8", "numbers / 2")),
     },
     "07.2": {
         "there are 2**bits − 1 steps": changed("07.2", ("2**bits - 1", "2**bits")),
@@ -65,6 +71,14 @@ WRONG = {
                                             ("torch.round(x / scale) + zero", "torch.round(x / scale + zero)")),
         "Turn the codes into torch.uint8": changed("07.2", (".to(torch.uint8)", "")),
         "Add no constant to the scale": changed("07.2", ("(high - low) / levels", "(high - low) / levels + 1e-8")),
+        "rounded each for itself": changed("07.2", (
+            "(torch.round(x / scale) + zero)", "torch.round((x - low) / scale)")),
+        "Return three things": changed("07.2", ("return codes.to(torch.uint8), scale, zero",
+                                                "return codes.to(torch.uint8)")),
+        "int8 ends at 127": changed("07.2", ("torch.uint8", "torch.int8")),
+        "in this order": changed("07.2", ("torch.uint8), scale, zero", "torch.uint8), zero, scale")),
+        "rounded to the nearest whole number": changed("07.2", (
+            "torch.round(-low / scale)", "torch.floor(-low / scale)")),
     },
     "07.3": {
         "0 came in three times": changed("07.3", ("[:-1]", "")),
@@ -75,7 +89,7 @@ WRONG = {
         "five values": changed("07.3", ("count // 2)[:-1]", "count // 2 + 1)[:-1]")),
         "flip them": changed("07.3", (".sort().values", "")),
         "flip what falls": changed("07.3", ("return values / values.max()", "return (values / values.max()).flip(0)")),
-        "Divide by the largest value": changed("07.3", (" / values.max()", "")),
+        "Divide by the largest value.": changed("07.3", (" / values.max()", "")),
         "begin at the tail": changed("07.3", ("tail, 0.5", "1.0, 0.5")),
         "That tail is NF4's": changed("07.3", ("1 - (1 / (2 * count) + 1 / (2 * (count - 1))) / 2", "0.9677083")),
         "of that and of half of one of 7": changed("07.3", ("1 - (1 / (2 * count) + 1 / (2 * (count - 1))) / 2",
@@ -88,6 +102,8 @@ WRONG = {
             "values = torch.cat([below, torch.zeros(1), above]).sort().values",
             "values = torch.cat([torch.linspace(-1, 0, count // 2)[:-1], torch.linspace(0, 1, count // 2 + 1)])")),
         "count with 2**bits, not with 16": changed("07.3", ("2**bits", "16")),
+        "and not the first": changed("07.3", ("[:-1]", "[1:]")),
+        "quantiles with a minus": changed("07.3", ("-inverse_cdf", "inverse_cdf")),
     },
     "07.4": {
         "take all bits as one stream": changed("07.4", (
@@ -114,6 +130,10 @@ WRONG = {
         "Turn the codes into torch.uint8": changed("07.4", (".to(torch.uint8)", "")),
         "more than two codes": changed("07.4", (
             "stream.flatten()[:count * bits].view(count, bits)", "stream[:, :bits]")),
+        "shift by 7, 6": changed("07.4", ("torch.arange(7, -1, -1)", "torch.arange(8)")),
+        "lie side by side": changed("07.4", (".view(count, bits)", ".view(bits, count).T")),
+        "powers of two": changed("07.4", ("2 ** torch.arange(bits - 1, -1, -1)", "torch.arange(bits, 0, -1)")),
+        "is at most 7": changed("07.4", ("& 1", "& 7")),
     },
     "07.5": {
         "Return the exponent, not the power of two": changed("07.5", ("exponent.to(torch.int8)",
@@ -141,6 +161,10 @@ WRONG = {
         "compare with the midpoints": changed("07.5", ("(values[1:] + values[:-1]) / 2", "values")),
         "do not clamp them": changed("07.5", ("(mantissa == 0.5).int()", "(mantissa == 0.5).int()\n"
                                               "    exponent = exponent.clamp(-30, 30)")),
+        "not the values": changed("07.5", ("return codes.flatten()", "return values[codes].flatten()")),
+        "Row after row": changed("07.5", ("x.flatten()", "x.T.flatten()")),
+        "need not be evenly spaced": changed("07.5", ("torch.bucketize(scaled, (values[1:] + values[:-1]) / 2)",
+                                                      "torch.ceil((scaled + 1) / 2 * (len(values) - 1) - 0.5).long()")),
     },
     "07.6": {
         "The zero point has to come off": changed("07.6", (" - x.sum(-1, keepdim=True) * zero", "")),
@@ -171,5 +195,12 @@ WRONG = {
             ("codes, scale, zero = ctx", "_, codes, scale, zero = ctx")),
         "x asks for no gradient here": changed("07.6", ("if ctx.needs_input_grad[0]:", "if True:")),
         "bias asks for no gradient here": changed("07.6", ("if ctx.needs_input_grad[4]:", "if True:")),
+        "turn them into the type of x": changed("07.6", ("codes.to(x.dtype)", "codes")),
+        "The bias is added after scaling.": changed("07.6", ("summed * scale + (0 if bias is None else bias)",
+                                                             "(summed + (0 if bias is None else bias)) * scale")),
+        "Each row of x has a sum": changed("07.6", ("x.sum(-1, keepdim=True)", "x.sum()")),
+        "Each row has a sum of its own": changed("07.6", (
+            "(scaled * zero).sum(-1, keepdim=True)", "(scaled * zero).sum()")),
+        "Codes go up to": changed("07.6", ("codes.to(x.dtype)", "codes.to(torch.int8).to(x.dtype)")),
     },
 }

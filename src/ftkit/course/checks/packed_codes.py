@@ -17,9 +17,12 @@ def bits() -> list[Case]:
     return [
         Case("3 bits: 10110001 01000000", run([0b10110001, 0b01000000], 3, 4), [5, 4, 2, 4], [
             Hint([5, 4, 2, 0], "A code may begin in one byte and end in the next: take all bits as one stream."),
-            Hint([5, 4, 1, 0], "A code may begin in one byte and end in the next: take all bits as one stream."),
             Hint([1, 6, 2, 0], "The first code is in the highest bits of the first byte."),
             Hint([4, 3, 4, 0], "The first code is in the highest bits of the first byte."),
+            Hint([4, 3, 2, 0], "A byte's highest bit comes first: shift by 7, 6, … 0."),
+            Hint([4, 1, 4, 6], "A code's bits lie side by side: view(count, bits)."),
+            Hint(lambda got: len(got) == 4 and max(got) > 7, "A code of 3 bits is at most 7: each bit is 0 or 1."),
+            Hint([4, 3, 2, 3], "The bits of a code are worth 4, 2 and 1: powers of two."),
             Hint([5, 1, 2, 1], "Within a code the highest bit comes first: it is worth 2**(bits−1)."),
             Hint([2, 0, 1, 3], "The bytes are in order: the first byte's bits come first."),
             Hint(lambda got: len(got) == 5, "Only count codes are wanted: what is left over fills the last byte."),
@@ -82,6 +85,7 @@ def _powers_on_paper() -> list[Case]:
                  Hint([[3, 3, 0, 3], [1]], "The power of two must not lie below the largest number: here it is 4."),
                  Hint(lambda got: got[1] == [-2], "The scale is 2**exponent, and the numbers are divided by it."),
                  Hint([[4, 4, 0, 3], [2]], "Divide by the scale before looking for the nearest value."),
+                 Hint([[0.5, 0.5, -1, 0], [2]], "Return the places of the values, not the values."),
                  Hint(lambda got: got[1] == [2], "The scale is right. A code is the place of the nearest value: "
                       "compare with the midpoints between neighbours."),
              ]),
@@ -103,10 +107,12 @@ def _powers_on_paper() -> list[Case]:
 
 def _powers_of_odd_blocks() -> list[Case]:
     return [
-        Case("3 × 2 numbers in blocks of 4", _power_codes([[1.0, -1.0], [0.5, 0.0], [8.0, -4.0]]), [[4, 0], [3, 2], [4, 1]], [
+        Case("3 × 2 numbers in blocks of 4", _power_codes([[1.0, -1.0], [0.5, 0.0], [8.0, -4.0]]),
+             [[4, 0], [3, 2], [4, 1]], [
             Hint([4, 0, 3, 2, 4, 1], "Codes in the shape of x: view them so at the end."),
             Hint(lambda got: len(got) == 8, "The last block was filled with zeros: cut them off again."),
             Hint(RuntimeError, "6 numbers are no whole number of blocks of 4: fill the last one with zeros."),
+            Hint([[2, 2], [4, 2], [2, 0]], "Row after row: x.flatten()."),
             Hint([[4, 0], [3, 2]], "The last block is only begun: it counts all the same."),
         ]),
         Case("halfway between two values", _power_codes([1.0, 0.25, -0.25, 0.75]), [4, 2, 1, 3], [
@@ -120,12 +126,14 @@ def _powers_of_random_blocks() -> list[Case]:
     drawn = torch.randn(6, 35, generator=torch.Generator().manual_seed(4)) * 3
     wide = torch.ldexp(torch.rand(7, 8, generator=torch.Generator().manual_seed(5)) + 0.1,
                        torch.tensor([-120, -60, -1, 0, 1, 60, 120])[:, None])
-    far = _powers_by_hand(wide, e2m1, 8)
+    near, far = _powers_by_hand(drawn, e2m1, 32), _powers_by_hand(wide, e2m1, 8)
     return [
         Case("exponents are bytes", lambda quantise: str(quantise(drawn, e2m1, 32)[1].dtype), "torch.int8",
              [Hint(lambda got: got != "torch.int8", "8 bits hold an exponent: turn them into torch.int8.")]),
         Case("random numbers, blocks of 32", lambda quantise: _lists(quantise(drawn.clone(), e2m1, 32)),
-             _powers_by_hand(drawn, e2m1, 32)),
+             near, [
+            Hint(lambda got: got[1] == near[1], "The exponents are right, the codes are not: the values need not be "
+                 "evenly spaced, so compare with the midpoints.")]),
         Case("from 2^−120 to 2^120", lambda quantise: _lists(quantise(wide.clone(), e2m1, 8)), far, [
             Hint(RuntimeError, "The exponents are from −120 to 120: int8 holds them, and so does float32."),
             Hint(lambda got: got[1] != far[1], "Very small and very large blocks have exponents of their own: do not "
@@ -168,8 +176,9 @@ def _product_on_paper() -> list[Case]:
             Hint([[10.0, 17.0]], "Each output is multiplied by its scale, and the zero point comes off."),
             Hint([[1.0, 34.0]], "The zero point is one of codes: take it off before multiplying by the scale."),
             Hint([[1.5, 36.0]], "A row of codes belongs to an output: y = x·Wᵀ."),
+            Hint(RuntimeError, "Codes are uint8: turn them into the type of x before the product."),
             Hint(TypeError, "bias may be None: add it only where there is one."),
-        ], tolerance=1e-6),
+        ], tolerance=1e-6),  # float32 holds seven figures
         Case("∂L/∂x, with ones from above", lambda made: _gradient(made, small), [[4.0, 11.0]], [
             Hint([[4.5, 11.5]], "The zero point has a part in the gradient, too: ∂y/∂x is (codes − zero)·scale."),
             Hint([[3.5, 10.5]], "The zero point has a part in the gradient, too, and it is scaled as codes are."),
@@ -179,14 +188,14 @@ def _product_on_paper() -> list[Case]:
             Hint([[0.0, 0.0]], "No gradient comes back: return one for x."),
             Hint(TypeError, "No gradient comes back for x."),
             Hint(RuntimeError, "backward returns one value for each input of forward: x, codes, scale, zero and bias."),
-        ], tolerance=1e-6),
+        ], tolerance=1e-6),  # float32 holds seven figures
         Case("∂L/∂bias over three rows", lambda made: _bias_gradient(made, small), [3.0, 3.0], [
             Hint([1.0, 1.0], "Add the gradients of all rows up: the bias has a part in each."),
             Hint([1.5, 6.0], "The bias is added after scaling: its gradient has no scale."),
             Hint([0.0, 0.0], "Return a gradient for the bias where it needs one."),
             Hint(TypeError, "Return a gradient for the bias where it needs one."),
             Hint(RuntimeError, "The gradient of the bias has the bias's shape: add up over all rows."),
-        ], tolerance=1e-6),
+        ], tolerance=1e-6),  # float32 holds seven figures
     ]
 
 
@@ -200,14 +209,21 @@ def _product_by_rule() -> list[Case]:
                  Hint(lambda got: got >= 4096, "A dequantised weight is kept for the backward pass: keep the codes."),
                  Hint(lambda got: got > 64, "x is kept and is not needed: the weight is frozen, so nobody wants its "
                       "gradient.")]),
-        # sums of six products in another order, in float64
         Case("random, batch of 2 × 3, float64", lambda made: made.apply(x, codes, scale, zero, bias),
-             (x @ weight.T + bias), tolerance=1e-9),
+             (x @ weight.T + bias), [
+                 Hint(x @ weight.T + bias * scale, "The bias is added after scaling."),
+                 Hint((x @ codes.double().T - x.sum() * zero) * scale + bias, "Each row of x has a sum of its own: "
+                      "x.sum(-1, keepdim=True)."),
+                 Hint(x @ ((codes.to(torch.int8).double() - zero[:, None]) * scale[:, None]).T + bias, "Codes go up to "
+                      "255: int8 ends at 127."),
+             ], tolerance=1e-9),  # sums in another order, in float64
         Case("its gradient", lambda made: _gradient(made, (codes, scale, zero), x, grad_y, bias), grad_y @ weight, [
+            Hint((grad_y * scale) @ codes.double() - (grad_y * scale * zero).sum(), "Each row has a sum of its own: "
+                 "sum over the last dimension, keepdim=True."),
             Hint(RuntimeError, "x may have more than two dimensions: sum over the last one, keep the others."),
-        ], tolerance=1e-9),
+        ], tolerance=1e-9),  # sums in another order, in float64
         Case("gradient of the bias, batch of 2 × 3", lambda made: _bias_gradient(made, (codes, scale, zero), x, grad_y),
-             grad_y.sum((0, 1)), tolerance=1e-9),
+             grad_y.sum((0, 1)), tolerance=1e-9),  # sums in another order, in float64
         Case("gradients that nobody asked for", _unasked, [True, True], [
             Hint([False, True], "x asks for no gradient here: look at ctx.needs_input_grad."),
             Hint([True, False], "bias asks for no gradient here: look at ctx.needs_input_grad."),
@@ -215,7 +231,7 @@ def _product_by_rule() -> list[Case]:
         ]),
         Case("512 × 300, codes of 8 bits", lambda made: _large(made), Rule(
             "forward and backward right", lambda got: max(got) < 1e-4), [  # sums of 512 products in float32
-                Hint(lambda got: max(got) > 10, "Codes are uint8: turn them into the type of x before multiplying.")]),
+                Hint(lambda got: max(got) < 0.05, "Nearly right: is the bias added after scaling?")]),
     ]
 
 

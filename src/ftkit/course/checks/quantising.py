@@ -1,12 +1,11 @@
-"""Cases for answers that count bytes, find codes and make codebooks. Knows nothing about a notebook."""
+"""Cases for answers that count bytes and that find codes. Knows nothing about a notebook."""
 
 import math
 import random
-from statistics import NormalDist
 
 import torch
 
-from ftkit.course.exercise import Case, Hint, Rule
+from ftkit.course.exercise import Case, Hint, Rule, same
 
 ONE_MATRIX = {"q_proj": (4, 8)}
 MODEL = {"layers.0.q_proj": (4, 8), "lm_head": (4, 12), "norm": (8,)}
@@ -42,9 +41,12 @@ def _one_weight() -> list[Case]:
             Hint(80, "scale_bits are bits as well: divide by 8."),
             Hint(20, "There are two blocks of 16 in 32 numbers, so two scales."),
             Hint(144, "One scale a block, not one a number."),
+            Hint(32, "Blocks run over the whole weight, row after row: a row of 8 begins no block of its own."),
             Hint(64, "This matrix is to be quantised: only weights of fewer than two dimensions, or named in kept, "
                  "stay in 16 bits."),
         ]),
+        Case("three dimensions", _bytes_of({"conv": (2, 4, 4)}), 24, [
+            Hint(8, "Multiply all dimensions: math.prod(shape).")]),
         Case("15 codes in blocks of 8", _bytes_of({"q_proj": (3, 5)}, block_size=8), 16, [
             Hint(15.5, "There is no half byte: round up."),
             Hint(15, "There is no half byte: round up, not down."),
@@ -66,14 +68,17 @@ def _several_weights() -> list[Case]:
             Hint(24 + 36 + 8, "Neither a name in kept nor a weight of one dimension is quantised."),
             Hint(24 + 48 + 8, "16 bits are 2 bytes: one number takes both."),
         ]),
-        Case("names that contain lm_head", _bytes_of({"lm_head.q_proj": (4, 8), "not_lm_head": (4, 8)}, ["lm_head"]), 48,
+        Case("names with lm_head in them", _bytes_of({"lm_head.w": (4, 8), "not_lm_head": (4, 8)}, ["lm_head"]), 48,
              [Hint(88, "Compare the last part of the path, split at the dots: not_lm_head is another name, and so is a "
                    "path that begins with lm_head."),
               Hint(128, "Compare the last part of the path alone: a path that begins with lm_head is another one.")]),
-        Case("two kept names", _bytes_of(MODEL, ["lm_head", "q_proj"]), 64 + 96 + 16),
+        Case("two kept names", _bytes_of(MODEL, ["lm_head", "q_proj"]), 64 + 96 + 16, [
+            Hint(24 + 96 + 16, "Compare the last part of the path with the names in kept.")]),
         Case("three odd ones", _bytes_of({"a": (3, 3), "b": (3, 3), "c": (1, 1)}, bits=3, block_size=4, scale_bits=6),
              4 + 3 + 4 + 3 + 1 + 1, [
                  Hint(13, "Round up for each weight: two weights share no byte."),
+                 Hint(4 + 12 + 4 + 12 + 1 + 4, "scale_bits are given: here 6, not 32."),
+                 Hint(5 + 3 + 5 + 3 + 1 + 1, "bits are given: here 3, not 4."),
                  Hint(12.375, "Round up for each weight: no weight ends in the middle of a byte.")]),
     ]
 
@@ -107,6 +112,7 @@ def _back(x, bits):
 def _rows_by_looking() -> list[Case]:
     return [
         Case("0, 1, 3 in 2 bits", _codes([[0.0, 1.0, 3.0]], 2), [[0, 1, 3]], [
+            Hint([0, 1, 3], "Return three things: codes, scales and zero points."),
             Hint([[0, 1, 4]], "2 bits have the codes 0 to 3: there are 2**bits − 1 steps between them."),
             Hint([[0, 0, 2]], "This range reaches as far below zero as above: take the smallest and the largest."),
             Hint([[0, 0, 1]], "This range reaches as far below zero as above: take the smallest and the largest."),
@@ -135,7 +141,8 @@ def _rows_by_looking() -> list[Case]:
 
 def _rows_of_any_size() -> list[Case]:
     return [
-        Case("−1.5, 1.5 in 2 bits", _codes([[-1.5, 1.5]], 2), [[0, 3]], [
+        Case("−1.5, 1.5 in 2 bits", _codes([[-1.5, 1.5]], 2),
+             Rule("0 or 1, then 3", lambda got: got.tolist() in ([[0, 3]], [[1, 3]])), [
             Hint([[0, 4]], "Two roundings can add up to one code too many: clamp to 2**bits − 1."),
             Hint([[0, 0]], "Two roundings can add up to one code too many: clamp to 2**bits − 1."),
         ]),
@@ -146,25 +153,33 @@ def _rows_of_any_size() -> list[Case]:
         ]),
         Case("a row of zeros, back again", _back([[0.0, 0.0, 0.0], [0.0, 1.0, 3.0]], 2), [[0, 0, 0], [0, 1, 3]], [
             Hint(lambda got: math.isnan(got[0][0]), "A row of zeros has the scale 0, and 0/0 is none: take 1 there."),
+            Hint(RuntimeError, "Scales and zero points have the shape (rows, 1): keepdim=True."),
         ]),
     ]
 
 
 def _rows_by_rule() -> list[Case]:
     drawn = torch.randn(5, 33, generator=torch.Generator().manual_seed(1)) + torch.tensor([[-3], [-1], [0], [1], [3]])
+    scales_and_zeros = [[_row_by_hand(row, 6)[part] for row in drawn.tolist()] for part in (1, 2)]
     hard = torch.stack([drawn[0] * 1e30, drawn[1] * 1e-30, drawn[2].abs() + 1e6, -drawn[3].abs(), drawn[4] * 0 + 5])
     return [
         Case("0 comes back as exactly 0", _back([[-0.3, 0.0, 1.0]], 4),
              Rule("0 in the middle", lambda got: got[0][1] == 0), [
                  Hint(lambda got: abs(got[0][1]) < 0.1, "The zero point has to be a whole number: round it.")]),
         Case("codes are bytes", lambda quantise: str(quantise(drawn, 8)[0].dtype), "torch.uint8", [
-            Hint("torch.float32", "Turn the codes into torch.uint8 at the end.")]),
+            Hint("torch.float32", "Turn the codes into torch.uint8 at the end."),
+            Hint("torch.int8", "int8 ends at 127: codes of 8 bits go up to 255.")]),
         Case("random rows, 4 bits", lambda quantise: quantise(drawn.clone(), 4)[0],
-             [_row_by_hand(row, 4)[0] for row in drawn.tolist()]),
+             [_row_by_hand(row, 4)[0] for row in drawn.tolist()], [
+                 Hint([_rounded_once(row, 4) for row in drawn.tolist()], "x/scale and −low/scale are rounded each for "
+                      "itself: 0 has a code only if the zero point is a whole number.")]),
         # a float32 has seven figures, and scale and zero point are each rounded once
         Case("random rows, scales and zero points of 6 bits",
              lambda quantise: [part.flatten() for part in quantise(drawn.clone(), 6)[1:]],
-             [[_row_by_hand(row, 6)[part] for row in drawn.tolist()] for part in (1, 2)], tolerance=1e-5),
+             scales_and_zeros, [
+                 Hint(scales_and_zeros[::-1], "Return codes, scales and zero points, in this order."),
+                 Hint(lambda got: same(scales_and_zeros[0], got[0], 1e-5), "The scales are right. The zero point is "
+                      "−low/scale, rounded to the nearest whole number.")], tolerance=1e-5),
         Case("very large, very small, one-sided rows", lambda quantise: _worst_in_steps(quantise, hard),
              Rule("no error above 0.51 steps", lambda got: got <= 0.51), [
                  Hint(math.isnan, "A row ended in a number that is none."),
@@ -180,103 +195,12 @@ def _row_by_hand(row: list[float], bits: int) -> tuple[list[int], float, int]:
     return [min(2**bits - 1, round(x / scale) + zero) for x in row], scale, zero
 
 
+def _rounded_once(row: list[float], bits: int) -> list[int]:
+    scale = _row_by_hand(row, bits)[1]
+    return [round((x - min(0.0, *row)) / scale) for x in row]
+
+
 def _worst_in_steps(quantise, x: torch.Tensor) -> float:
     codes, scale, zero = quantise(x.clone(), 8)
     step = (x.amax(1, True).clamp(min=0) - x.amin(1, True).clamp(max=0)) / 255
     return float((((codes.double() - zero) * scale - x) / step).abs().max())
-
-
-def _uniform(share):
-    return 2 * share - 1
-
-
-def _logistic(share):
-    return torch.log(share / (1 - share))
-
-
-def _normal(share):
-    return torch.special.ndtri(share)
-
-
-def _cauchy(share):
-    return torch.tan(math.pi * (share - 0.5))
-
-
-def quantiles() -> list[Case]:
-    """A uniform distribution on paper: its quantiles are evenly spaced, so 2 bits give −1, 0, ½ and 1."""
-    return _quantiles_on_paper() + _quantiles_of_a_logistic() + _quantiles_of_others()
-
-
-def _made(inverse_cdf, bits):
-    return lambda book: book(inverse_cdf, bits)
-
-
-def _quantiles_on_paper() -> list[Case]:
-    return [
-        Case("uniform, 2 bits", _made(_uniform, 2), [-1, 0, 0.5, 1], [
-            Hint([-1, 0, 0, 0.5, 1], "0 came in twice: leave the last quantile out, on both sides; it is 0 itself."),
-            Hint([-1, 0, 0, 0, 0.5, 1], "0 came in three times: leave the last quantile out on both sides."),
-            Hint([-1, -0.5, 0.5, 1], "There is no 0: take one value fewer below, and put 0 in."),
-            Hint([-1, -0.5, 0, 1], "The larger half lies above zero: 2**(bits−1) values there, one fewer below."),
-            Hint([-1, -0.5, 0, 0.5, 1], "These are five values, one more than 2 bits can name: one fewer below zero."),
-            Hint([-1, 0, 1, 0.5], "In rising order, please: the values above zero come falling, so flip them."),
-            Hint([1, 0.5, 0, -1], "In rising order, please: flip what falls."),
-            Hint(lambda got: len(got) == 4 and 0 < max(got) < 0.999, "Divide by the largest value, so that it is 1."),
-            Hint(lambda got: len(got) != 4, "2 bits name four values: two above zero, one below, and zero."),
-        ], tolerance=1e-5),  # float32 quantiles
-    ]
-
-
-def _quantiles_of_a_logistic() -> list[Case]:
-    def logistic(tail=None):
-        return _codebook_by_hand(lambda share: math.log(share / (1 - share)), 3, tail)
-
-    return [
-        Case("logistic, 3 bits", _made(_logistic, 3), logistic(), [
-            Hint(lambda got: not all(map(math.isfinite, got)), "The quantile of 1 is infinite: begin at the tail, not "
-                 "at 1."),
-            Hint(logistic(0.9677083), "That tail is NF4's: put 2**bits "
-                 "in the place of its 16, and one less in the place of its 15."),
-            Hint(logistic(1 - 1 / 16), "This tail leaves out half of "
-                 "one of 8 parts: take the mean of that and of half of one of 7."),
-            Hint(logistic(1 - 1 / 14), "This tail leaves out half of "
-                 "one of 7 parts: take the mean of that and of half of one of 8."),
-            Hint(logistic(1 - (1 / 8 + 1 / 7) / 2), "This tail leaves out "
-                 "whole parts: it is half of one of 8, and half of one of 7."),
-            Hint([-1, -2 / 3, -1 / 3, 0, 0.25, 0.5, 0.75, 1], "These are evenly spaced: it is the shares that are, and "
-                 "their quantiles lie further apart towards the ends."),
-        ], tolerance=1e-5),  # float32 quantiles
-    ]
-
-
-def _quantiles_of_others() -> list[Case]:
-    normal = NormalDist().inv_cdf
-    return [
-        # NF4's own shares are rounded to seven places, float32 has as many
-        Case("normal, 4 bits: NF4", _made(_normal, 4), _codebook_by_hand(normal, 4), tolerance=1e-5),
-        Case("normal, 3 and 5 bits", lambda book: [book(_normal, 3), book(_normal, 5)],
-             [_codebook_by_hand(normal, 3), _codebook_by_hand(normal, 5)], tolerance=1e-5),
-        Case("8 bits: how many above, at and below zero", lambda book: _signs(book(_normal, 8)), [128, 1, 127], [
-            Hint([127, 1, 128], "The larger half lies above zero."),
-            Hint([128, 0, 128], "There is no 0."),
-            Hint(lambda got: sum(got) != 256, "8 bits name 256 values: count with 2**bits, not with 16.")]),
-        # the outermost of these quantiles moves by 1e-4 of itself when its share moves by a last bit of float32
-        Case("heavy tails, 7 bits", _made(_cauchy, 7), _codebook_by_hand(lambda p: math.tan(math.pi * (p - 0.5)), 7),
-             tolerance=1e-3),
-    ]
-
-
-def _codebook_by_hand(inverse_cdf, bits: int, tail: float | None = None) -> list[float]:
-    count = 2**bits
-    tail = tail or 1 - (1 / count + 1 / (count - 1)) / 4
-
-    def side(many):
-        return [inverse_cdf(tail + (0.5 - tail) * place / many) for place in range(many)]
-
-    above, below = side(count // 2), side(count // 2 - 1)
-    return [value / above[0] for value in [*(-each for each in below), 0.0, *reversed(above)]]
-
-
-def _signs(values) -> list[int]:
-    values = torch.as_tensor(values)
-    return [int((values > 0).sum()), int((values == 0).sum()), int((values < 0).sum())]

@@ -71,3 +71,36 @@ class RowCodesProduct(torch.autograd.Function):
         if ctx.needs_input_grad[4]:
             grad_bias = grad_y.reshape(-1, grad_y.shape[-1]).sum(0)
         return grad_x, None, None, None, grad_bias
+
+
+_TWO = "of two dimensions, 1 is the last"
+_ALIKE = "to(tensor) takes the tensor's type, as to(type) does"
+_ADDED_UP = "autograd adds a gradient up to the shape of its input"
+EQUIVALENT = {
+    "07.2": {
+        "low = x.amin(1, keepdim=True).clamp(max=0) -> low = x.amin(-1, keepdim=True).clamp(max=0)": _TWO,
+        "high = x.amax(1, keepdim=True).clamp(min=0) -> high = x.amax(-1, keepdim=True).clamp(min=0)": _TWO,
+    },
+    "07.3": {
+        "values = torch.cat([below, torch.zeros(1), above]).sort().values -> "
+        "values = torch.cat([torch.zeros(1), below, above]).sort().values": "they are sorted afterwards",
+        "values = torch.cat([below, torch.zeros(1), above]).sort().values -> "
+        "values = torch.cat([below, above, torch.zeros(1)]).sort().values": "they are sorted afterwards",
+    },
+    "07.4": {
+        "return (groups * worth).sum(1).to(torch.uint8) -> return (groups * worth).sum(-1).to(torch.uint8)": _TWO,
+    },
+    "07.5": {
+        "mantissa, exponent = torch.frexp(blocks.abs().amax(1)) -> "
+        "mantissa, exponent = torch.frexp(blocks.abs().amax(-1))": _TWO,
+    },
+    "07.6": {
+        "summed = F.linear(x, codes.to(x.dtype)) - x.sum(-1, keepdim=True) * zero -> "
+        "summed = F.linear(x, codes.to(x)) - x.sum(-1, keepdim=True) * zero": _ALIKE,
+        "grad_x = scaled @ codes.to(grad_y.dtype) - (scaled * zero).sum(-1, keepdim=True) -> "
+        "grad_x = scaled @ codes.to(grad_y) - (scaled * zero).sum(-1, keepdim=True)": _ALIKE,
+        "grad_bias = grad_y.reshape(-1, grad_y.shape[-1]).sum(0) -> "
+        "grad_bias = grad_y.reshape(-1, grad_y.shape[-1])": _ADDED_UP,
+        "grad_bias = grad_y.reshape(-1, grad_y.shape[-1]).sum(0) -> grad_bias = grad_y.sum(0)": _ADDED_UP,
+    },
+}
