@@ -11,8 +11,10 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from ftkit import lora, targets
+from ftkit import targets
 from ftkit.errors import Refusal
+from ftkit.lora.adapter import add_lora_, merge_
+from ftkit.lora.config import LoraConfig
 from ftkit.quant.blocks import dequantise, quantise
 from ftkit.quant.linear import QuantisedLinear, model_bytes, quantise_, quantised_layers, quantised_linear
 
@@ -184,7 +186,7 @@ def test_bytes_of_a_model_are_codes_scales_and_the_rest_once():
 
 
 def test_lora_trains_on_a_quantised_base_and_its_codes_stay_what_they_are():
-    model = lora.add_lora_(quantise_(a_model()), lora.LoraConfig(rank=2))
+    model = add_lora_(quantise_(a_model()), LoraConfig(rank=2))
     before = {path: layer.weight.clone() for path, layer in quantised_layers(model).items()}
     optimizer = torch.optim.SGD([each for each in model.parameters() if each.requires_grad], lr=0.5)
     losses = []
@@ -199,9 +201,9 @@ def test_lora_trains_on_a_quantised_base_and_its_codes_stay_what_they_are():
 
 
 def test_an_adapter_on_a_quantised_base_is_not_merged():
-    model = lora.add_lora_(quantise_(a_model()), lora.LoraConfig(rank=2))
+    model = add_lora_(quantise_(a_model()), LoraConfig(rank=2))
     with pytest.raises(Refusal, match="a layer with floating-point weights, got 'torch.uint8'"):
-        lora.merge_(model)
+        merge_(model)
 
 
 def twice():

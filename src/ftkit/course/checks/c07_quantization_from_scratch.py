@@ -1,7 +1,7 @@
 """What an answer to an exercise of lesson 07 is judged by: the cases stand in modules of their own."""
 
+from ftkit.course.cases import Check
 from ftkit.course.checks import packed_codes, quantile_books, quantising
-from ftkit.course.exercise import Check
 
 CHECKS = {
     "07.1": Check("stored_bytes", "How many bytes a quantised model takes", 1, 6, quantising.stored),

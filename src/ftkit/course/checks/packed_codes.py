@@ -4,7 +4,10 @@ import math
 
 import torch
 
-from ftkit.course.exercise import Case, Hint, Rule
+from ftkit.course.cases import Case, Hint, Rule
+
+_FLOAT32 = "float32 holds seven figures"
+_FLOAT64 = "sums in another order, in float64"
 
 
 def bits() -> list[Case]:
@@ -178,7 +181,7 @@ def _product_on_paper() -> list[Case]:
             Hint([[1.5, 36.0]], "A row of codes belongs to an output: y = x·Wᵀ."),
             Hint(RuntimeError, "Codes are uint8: turn them into the type of x before the product."),
             Hint(TypeError, "bias may be None: add it only where there is one."),
-        ], tolerance=1e-6),  # float32 holds seven figures
+        ], tolerance=1e-6, reason=_FLOAT32),
         Case("∂L/∂x, with ones from above", lambda made: _gradient(made, small), [[4.0, 11.0]], [
             Hint([[4.5, 11.5]], "The zero point has a part in the gradient, too: ∂y/∂x is (codes − zero)·scale."),
             Hint([[3.5, 10.5]], "The zero point has a part in the gradient, too, and it is scaled as codes are."),
@@ -188,14 +191,14 @@ def _product_on_paper() -> list[Case]:
             Hint([[0.0, 0.0]], "No gradient comes back: return one for x."),
             Hint(TypeError, "No gradient comes back for x."),
             Hint(RuntimeError, "backward returns one value for each input of forward: x, codes, scale, zero and bias."),
-        ], tolerance=1e-6),  # float32 holds seven figures
+        ], tolerance=1e-6, reason=_FLOAT32),
         Case("∂L/∂bias over three rows", lambda made: _bias_gradient(made, small), [3.0, 3.0], [
             Hint([1.0, 1.0], "Add the gradients of all rows up: the bias has a part in each."),
             Hint([1.5, 6.0], "The bias is added after scaling: its gradient has no scale."),
             Hint([0.0, 0.0], "Return a gradient for the bias where it needs one."),
             Hint(TypeError, "Return a gradient for the bias where it needs one."),
             Hint(RuntimeError, "The gradient of the bias has the bias's shape: add up over all rows."),
-        ], tolerance=1e-6),  # float32 holds seven figures
+        ], tolerance=1e-6, reason=_FLOAT32),
     ]
 
 
@@ -216,14 +219,14 @@ def _product_by_rule() -> list[Case]:
                       "x.sum(-1, keepdim=True)."),
                  Hint(x @ ((codes.to(torch.int8).double() - zero[:, None]) * scale[:, None]).T + bias, "Codes go up to "
                       "255: int8 ends at 127."),
-             ], tolerance=1e-9),  # sums in another order, in float64
+             ], tolerance=1e-9, reason=_FLOAT64),
         Case("its gradient", lambda made: _gradient(made, (codes, scale, zero), x, grad_y, bias), grad_y @ weight, [
             Hint((grad_y * scale) @ codes.double() - (grad_y * scale * zero).sum(), "Each row has a sum of its own: "
                  "sum over the last dimension, keepdim=True."),
             Hint(RuntimeError, "x may have more than two dimensions: sum over the last one, keep the others."),
-        ], tolerance=1e-9),  # sums in another order, in float64
+        ], tolerance=1e-9, reason=_FLOAT64),
         Case("gradient of the bias, batch of 2 × 3", lambda made: _bias_gradient(made, (codes, scale, zero), x, grad_y),
-             grad_y.sum((0, 1)), tolerance=1e-9),  # sums in another order, in float64
+             grad_y.sum((0, 1)), tolerance=1e-9, reason=_FLOAT64),
         Case("gradients that nobody asked for", _unasked, [True, True], [
             Hint([False, True], "x asks for no gradient here: look at ctx.needs_input_grad."),
             Hint([True, False], "bias asks for no gradient here: look at ctx.needs_input_grad."),

@@ -5,7 +5,10 @@ from statistics import NormalDist
 
 import torch
 
-from ftkit.course.exercise import Case, Hint
+from ftkit.course.cases import Case, Hint
+
+_FLOAT32 = "float32 quantiles keep six of seven figures, and NF4's own shares are rounded to seven places"
+_WIDE = "the outermost quantile moves by 1e-4 of itself when its share moves by a last bit of float32"
 
 
 def _uniform(share):
@@ -47,7 +50,7 @@ def _quantiles_on_paper() -> list[Case]:
             Hint([1, 0.5, 0, -1], "In rising order, please: flip what falls."),
             Hint(lambda got: len(got) == 4 and not 0.999 < max(got) < 1.001, "Divide by the largest value."),
             Hint(lambda got: len(got) != 4, "2 bits name four values: two above zero, one below, and zero."),
-        ], tolerance=1e-5),  # float32 quantiles
+        ], tolerance=1e-5, reason=_FLOAT32),
     ]
 
 
@@ -69,24 +72,22 @@ def _quantiles_of_a_logistic() -> list[Case]:
                  "whole parts: it is half of one of 8, and half of one of 7."),
             Hint([-1, -2 / 3, -1 / 3, 0, 0.25, 0.5, 0.75, 1], "These are evenly spaced: it is the shares that are, and "
                  "their quantiles lie further apart towards the ends."),
-        ], tolerance=1e-5),  # float32 quantiles
+        ], tolerance=1e-5, reason=_FLOAT32),
     ]
 
 
 def _quantiles_of_others() -> list[Case]:
     normal = NormalDist().inv_cdf
     return [
-        # NF4's own shares are rounded to seven places, float32 has as many
-        Case("normal, 4 bits: NF4", _made(_normal, 4), _codebook_by_hand(normal, 4), tolerance=1e-5),
+        Case("normal, 4 bits: NF4", _made(_normal, 4), _codebook_by_hand(normal, 4), tolerance=1e-5, reason=_FLOAT32),
         Case("normal, 3 and 5 bits", lambda book: [book(_normal, 3), book(_normal, 5)],
-             [_codebook_by_hand(normal, 3), _codebook_by_hand(normal, 5)], tolerance=1e-5),  # float32 quantiles
+             [_codebook_by_hand(normal, 3), _codebook_by_hand(normal, 5)], tolerance=1e-5, reason=_FLOAT32),
         Case("8 bits: how many above, at and below zero", lambda book: _signs(book(_normal, 8)), [128, 1, 127], [
             Hint([127, 1, 128], "The larger half lies above zero."),
             Hint([128, 0, 128], "There is no 0."),
             Hint(lambda got: sum(got) != 256, "8 bits name 256 values: count with 2**bits, not with 16.")]),
-        # the outermost of these quantiles moves by 1e-4 of itself when its share moves by a last bit of float32
         Case("heavy tails, 7 bits", _made(_cauchy, 7), _codebook_by_hand(lambda p: math.tan(math.pi * (p - 0.5)), 7),
-             tolerance=1e-3),
+             tolerance=1e-3, reason=_WIDE),
     ]
 
 
