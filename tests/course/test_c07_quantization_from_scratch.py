@@ -1,6 +1,5 @@
 """Lesson 07: its answers are right, its wrong answers get their hints, and what ships with it fits the kit."""
 
-import runpy
 from pathlib import Path
 from statistics import fmean
 
@@ -9,7 +8,6 @@ import torch
 
 from ftkit import hub
 from ftkit.course import catalogue, recorded
-from ftkit.course.exercise import FAILED, NOT_ATTEMPTED, PASSED, grade
 from ftkit.course.progress import score
 from ftkit.course.solved import NEEDED_TAGS, solved_notebook
 from ftkit.files import read_json
@@ -22,50 +20,6 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / f"{STEM}.ipynb"
 PAGE = ROOT / "lessons" / f"{STEM}.md"
 CLAIMS = ROOT / "lessons" / "claims.md"
-WRONG = runpy.run_path(str(Path(__file__).parent / "wrong" / f"c{STEM}.py"))["WRONG"]
-
-
-def graded(exercise, answer):
-    return grade(exercise, catalogue.find_check(exercise)[1], answer)
-
-
-def answer_of(exercise, source):
-    namespace = {}
-    exec(source, namespace)
-    return namespace[catalogue.find_check(exercise)[1].answer]
-
-
-def test_every_exercise_has_known_wrong_answers():
-    assert WRONG.keys() == catalogue.checks_of(STEM).keys()
-    assert min(map(len, WRONG.values())) >= 5
-
-
-def test_difficulty_rises():
-    difficulties = [check.difficulty for check in catalogue.checks_of(STEM).values()]
-    assert difficulties == sorted(difficulties) and (difficulties[0], difficulties[-1]) == (1, 5)
-
-
-@pytest.mark.parametrize("exercise", sorted(WRONG))
-def test_the_official_answer_passes(exercise):
-    assert graded(exercise, catalogue.solution_value(exercise)).state == PASSED
-
-
-@pytest.mark.parametrize("exercise", sorted(WRONG))
-def test_an_untouched_stub_is_not_attempted(exercise):
-    def stub(*arguments):
-        raise NotImplementedError
-
-    class Stub(torch.autograd.Function):
-        forward = backward = staticmethod(stub)
-
-    assert graded(exercise, Stub if exercise == "07.6" else stub).state == NOT_ATTEMPTED
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, about what the wrong answers do
-@pytest.mark.parametrize(("exercise", "hint"), [(exercise, hint) for exercise in WRONG for hint in WRONG[exercise]])
-def test_a_known_wrong_answer_gets_its_own_hint(exercise, hint):
-    report = graded(exercise, answer_of(exercise, WRONG[exercise][hint]))
-    assert report.state == FAILED and hint in " | ".join(row.hint for row in report.rows), report
 
 
 # ---- the answers are what the package and other libraries compute
@@ -108,13 +62,6 @@ def test_the_solved_notebook_agrees_with_the_package_and_with_bitsandbytes(run, 
     assert said.count("this notebook and the package agree exactly") >= 11
     assert "bitsandbytes' bytes and ours, 48 times: this notebook and the package agree exactly" in said
     assert (score(STEM).passed, score(STEM).total) == (6, 6)
-
-
-@pytest.mark.parametrize("exercise", sorted(WRONG))
-def test_a_wrong_answer_in_the_notebook_fails_its_check(run, exercise):
-    kept = [tag for tag in NEEDED_TAGS if tag != "agree"]  # the agreement does not depend on the answers
-    run(solved_notebook(NOTEBOOK, only=kept, answers={exercise: next(iter(WRONG[exercise].values()))}))
-    assert (score(STEM).passed, score(STEM).total) == (5, 6)
 
 
 # ---- what ships: cards, page, claims
