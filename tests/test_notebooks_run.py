@@ -297,3 +297,12 @@ def test_plain_papermill_is_refused_inside_the_run(tmp_path, options, words):
     assert run.returncode != 0
     assert re.search(words, run.stderr), run.stderr[-2000:]
     assert not (tmp_path / "ran.txt").exists()
+
+
+def test_equations_stand_in_the_page_as_mathml_and_money_and_code_stay_what_they_are():
+    text = ("The loss is $L(\\theta) = \\frac{1}{n}$ for $n$ tokens.\n\n$$\\hat{W} = \\sum_i s_i$$\n\nIt costs "
+            "$5 or $6; `$HOME` and `$x$` are code.\n\n```\na = $b$\n```\n")
+    html = to_html(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]), "A title")
+    assert html.count("<math") == 3 and html.count('display="block"') == 1
+    assert "\\frac" not in html and "\\hat" not in html
+    assert "costs $5 or $6" in html and "$HOME" in html and "$x$" in html and "$b$" in html

@@ -11,17 +11,21 @@ from html import escape
 from pathlib import Path
 
 import nbformat
+from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 
 from ftkit.scrub import scrub
 
 _DATA_URI = re.compile(r"(data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+)")
 _NO_DESCRIPTION = "No description has been provided for this image"  # nbconvert's words
+_MATH = re.compile(r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$"
+                   r"|(?<![\\$])\$(?=\S)(?P<inline>[^$`]+?)(?<=\S)\$(?!\d)", re.DOTALL)
+_PLACE = "equation-{}-of-this-page"
 _KEPT_BY_CELL = ("duration", "status", "exception")
 
 
 def to_html(notebook: nbformat.NotebookNode, title: str) -> str:
-    """The notebook as one HTML page with its pictures inside.
+    """The notebook as one HTML page with its pictures and its equations inside: it needs no network to be read.
 
     Args:
         notebook: an executed and scrubbed notebook.
@@ -30,9 +34,34 @@ def to_html(notebook: nbformat.NotebookNode, title: str) -> str:
     log = logging.getLogger(__name__)
     log.setLevel(logging.ERROR)  # nbconvert warns of pictures without a description: they get theirs below
     exporter = HTMLExporter(template_name="lab", log=log)
+    notebook, equations = _without_equations(notebook)
     html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    html = re.sub(_PLACE.format("(\\d+)"), lambda match: equations[int(match[1])], html)
     found = iter(_descriptions(notebook))
     return re.sub(_NO_DESCRIPTION, lambda match: escape(next(found, match.group())), html)
+
+
+def _without_equations(notebook: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, list[str]]:
+    """A copy with places in the stead of equations, and the equations as MathML, which browsers show by themselves.
+
+    nbconvert leaves LaTeX to MathJax, a program that its pages load from the network.
+    """
+    copy, equations = nbformat.from_dict(notebook), []
+
+    def place(match: re.Match) -> str:
+        if match["code"]:
+            return match["code"]
+        block = match["block"] is not None
+        try:
+            equations.append(convert(match["block"] or match["inline"], display="block" if block else "inline"))
+        except Exception:  # LaTeX that it does not know stays what it is
+            return match.group()
+        return _PLACE.format(len(equations) - 1)
+
+    for cell in copy.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _MATH.sub(place, cell.source)
+    return copy, equations
 
 
 def _descriptions(notebook: nbformat.NotebookNode) -> Iterator[str]:
