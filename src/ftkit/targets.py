@@ -192,6 +192,21 @@ def head_of(model: nn.Module) -> nn.Module | None:
     return model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
 
 
+def sharers_of(model: nn.Module, module: nn.Module) -> list[str]:
+    """The names under which the model has a module's weight besides the module's own: tied weights, or one storage.
+
+    Example:
+        >>> model = nn.ModuleDict({"table": nn.Embedding(3, 2), "head": nn.Linear(2, 3)})
+        >>> model.head.weight = model.table.weight
+        >>> sharers_of(model, model.head)
+        ['table']
+    """
+    weight = module.weight
+    own = {f"{name}.weight" for name, other in model.named_modules(remove_duplicate=False) if other is module}
+    return [name.removesuffix(".weight") for name, other in model.named_parameters(remove_duplicate=False)
+            if name not in own and (other is weight or weight.data_ptr() == other.data_ptr() != 0)]  # meta: all at 0
+
+
 def ends_with(path: str, name: str) -> bool:
     """Whether a path is `name` or ends with it after a dot."""
     return path == name or path.endswith(f".{name}")

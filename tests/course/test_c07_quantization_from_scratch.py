@@ -116,11 +116,12 @@ def table_of_types(cards):
 
 def table_of_blocks(cards):
     """The page's second table: a row a block size."""
-    lines = ["| numbers a block | bits a weight | RMSE, NF4 | RMSE, int4 | perplexity rises by, NF4 | int4 |",
-             "|---|---|---|---|---|---|"]
+    kinds = ("nf4", "int4", "fp4", "int8")
+    lines = [f"| numbers a block | 4 bits and scales | {' | '.join(f'RMSE, {kind}' for kind in kinds)} | "
+             f"{' | '.join(f'perplexity rises by, {kind}' for kind in kinds)} |", f"|---|---|{'---|' * 2 * len(kinds)}"]
     for size in SIZES:
-        errors = " | ".join(f"{fmean(recorded.values(cards, f'rmse {kind} {size}')):.2f}" for kind in ("nf4", "int4"))
-        rises = " | ".join(over_seeds(cards, f"{kind} {size} rise", ".1%") for kind in ("nf4", "int4"))
+        errors = " | ".join(f"{fmean(recorded.values(cards, f'rmse {kind} {size}')):.2f}" for kind in kinds)
+        rises = " | ".join(over_seeds(cards, f"{kind} {size} rise", ".1%") for kind in kinds)
         lines.append(f"| {size} | {4 + 32 / size:.3f} | {errors} | {rises} |")
     return "\n".join(lines)
 

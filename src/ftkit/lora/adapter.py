@@ -249,12 +249,8 @@ def _refuse_unmergeable(model: nn.Module, path: str, layer: LoRALayer) -> None:
     if base._parameters.get("weight") is not weight or not plain:
         raise refusal(path, "a layer that multiplies by a weight of its own and no more", type(base).__name__,
                       "Keep the adapter apart: what it adds cannot be put into this module's weight.")
-    own = {f"{name}.weight" for name, module in model.named_modules(remove_duplicate=False) if module is base}
-    sharers = [name for name, other in model.named_parameters(remove_duplicate=False) if name not in own
-               and (other is weight or weight.data_ptr() == other.data_ptr() != 0)]  # on the meta device all are at 0
-    if sharers:
-        other = sharers[0].removesuffix(".weight").removesuffix(".base")
-        raise refusal(path, "a layer with a weight of its own", f"one shared with {other}",
+    if sharers := targets.sharers_of(model, base):
+        raise refusal(path, "a layer with a weight of its own", f"one shared with {sharers[0].removesuffix('.base')}",
                       "Merging would change both: keep the adapter apart, or untie the weights first.")
 
 

@@ -147,9 +147,7 @@ def quantise_(model: nn.Module, data_type: str = "nf4", block_size: int = 64, do
     made = {}
     for path in paths:
         linear = model.get_submodule(path)
-        sharers = [name for name, module in model.named_modules()
-                   if module._parameters.get("weight") is linear.weight and module is not linear]
-        if sharers:
+        if sharers := targets.sharers_of(model, linear):
             raise refusal(path, "a layer with a weight of its own", f"one shared with {sharers[0]}",
                           "Leave it out of target_modules, or untie the weights first.")
         try:
