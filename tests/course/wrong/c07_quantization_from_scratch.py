@@ -186,7 +186,7 @@ WRONG = {
                                                       "grad_bias = (grad_y * scale).reshape(-1, grad_y.shape[-1])")),
         "a gradient for the bias where it needs one": changed("07.6", ("None, None, None, grad_bias",
                                                                        "None, None, None, None")),
-        "A dequantised weight is kept": changed("07.6", (
+        "Something of the weight's size is kept": changed("07.6", (
             "ctx.save_for_backward(codes, scale, zero)",
             "ctx.save_for_backward(codes, scale, zero)\n"
             "        ctx.weight = (codes - zero[:, None]) * scale[:, None]")),

@@ -1,13 +1,10 @@
-"""Cases for answers that unpack codes, scale blocks and multiply by codes. Knows nothing about a notebook."""
+"""Cases for answers that unpack codes and scale blocks. Knows nothing about a notebook."""
 
 import math
 
 import torch
 
-from ftkit.course.cases import Case, Hint, Rule
-
-_FLOAT32 = "float32 holds seven figures"
-_FLOAT64 = "sums in another order, in float64"
+from ftkit.course.cases import Case, Hint
 
 
 def bits() -> list[Case]:
@@ -38,8 +35,8 @@ def bits() -> list[Case]:
         ]),
         Case("5 bits over three bytes", run([0b00001_111, 0b10_01010_1, 0b0111_0000], 5, 4), [1, 30, 10, 23]),
         Case("8 bits", run([0, 127, 128, 255], 8, 4), [0, 127, 128, 255], [
-            Hint([0, 127, -128, -1], "A byte goes up to 255: stay with uint8, or use a wider type with care."),
-        ]),
+            Hint([0, 127, -128, -1], "A byte goes up to 255: stay with uint8, or use a wider type with care.")]),
+        Case("8 bits, three of four", run([0, 127, 128, 255], 8, 3), [0, 127, 128]),
         Case("1 bit, three of eight", run([0b1010_0000], 1, 3), [1, 0, 1]),
         Case("codes are bytes", lambda unpack: str(unpack(drawn, 4, 3).dtype), "torch.uint8", [
             Hint("torch.int64", "Turn the codes into torch.uint8 at the end: 8 bytes a code would undo the packing.")]),
@@ -118,6 +115,14 @@ def _powers_of_odd_blocks() -> list[Case]:
             Hint([[2, 2], [4, 2], [2, 0]], "Row after row: x.flatten()."),
             Hint([[4, 0], [3, 2]], "The last block is only begun: it counts all the same."),
         ]),
+        Case("just above a power of two", _power_exponents([2.0**20 + 0.125, 0.0, 4.000001, 1.0], 2), [21, 3], [
+            Hint(lambda got: True, "A logarithm is rounded, and so is a coarser type: torch.frexp tells exactly.")]),
+        Case("a last block of small numbers", _power_exponents([0.25, 0.1]), [-2], [
+            Hint([0], "The last block is filled with zeros, which are no larger than its numbers.")]),
+        Case("33 and 256 values", lambda quantise: [
+            quantise(torch.tensor([1.0, -1.0]), torch.linspace(-1, 1, many), 2)[0].tolist() for many in (33, 256)],
+             [[32, 0], [255, 0]], [
+            Hint(lambda got: True, "Any codebook: with 33 or 256 values codes go up to 32 or 255.")]),
         Case("halfway between two values", _power_codes([1.0, 0.25, -0.25, 0.75]), [4, 2, 1, 3], [
             Hint([4, 3, 2, 4], "Of two equally near values the smaller: bucketize without right=True."),
             Hint([4, 3, 1, 4], "Of two equally near values the smaller one counts.")]),
@@ -153,7 +158,8 @@ def _powers_by_hand(x: torch.Tensor, values: torch.Tensor, block_size: int) -> l
     codes, exponents, flat = [], [], x.flatten().tolist()
     for start in range(0, len(flat), block_size):
         block = flat[start : start + block_size]
-        exponent = 0 if not any(block) else math.ceil(math.log2(max(map(abs, block))))
+        mantissa, exponent = math.frexp(max(map(abs, block)))  # of 0: 0, 0
+        exponent -= mantissa == 0.5  # a power of two itself
         exponents.append(exponent)
         codes += [_place(number / 2.0**exponent, values.tolist()) for number in block]
     return [torch.tensor(codes).view(x.shape).tolist(), exponents]
@@ -162,135 +168,3 @@ def _powers_by_hand(x: torch.Tensor, values: torch.Tensor, block_size: int) -> l
 def _place(number: float, values: list[float]) -> int:
     """The place of the nearest value, the first of two equally near."""
     return min(range(len(values)), key=lambda place: abs(number - values[place]))
-
-
-def product() -> list[Case]:
-    """Two outputs of two inputs: weights (1 − 1)·½, (3 − 1)·½ and (2 − 0)·2, (5 − 0)·2, so 0, 1 and 4, 10."""
-    return _product_on_paper() + _product_by_rule()
-
-
-def _product_on_paper() -> list[Case]:
-    small = (torch.tensor([[1, 3], [2, 5]], dtype=torch.uint8), torch.tensor([0.5, 2.0]), torch.tensor([1.0, 0.0]))
-    forget = "The zero point has to come off: the weight is (codes − zero)·scale."
-    return [
-        Case("x = (1, 3)", lambda made: made.apply(torch.tensor([[1.0, 3.0]]), *small, None), [[3.0, 34.0]], [
-            Hint([[5.0, 34.0]], forget),
-            Hint([[6.0, 17.0]], "Each output is multiplied by its scale."),
-            Hint([[10.0, 17.0]], "Each output is multiplied by its scale, and the zero point comes off."),
-            Hint([[1.0, 34.0]], "The zero point is one of codes: take it off before multiplying by the scale."),
-            Hint([[1.5, 36.0]], "A row of codes belongs to an output: y = x·Wᵀ."),
-            Hint(RuntimeError, "Codes are uint8: turn them into the type of x before the product."),
-            Hint(TypeError, "bias may be None: add it only where there is one."),
-        ], tolerance=1e-6, reason=_FLOAT32),
-        Case("∂L/∂x, with ones from above", lambda made: _gradient(made, small), [[4.0, 11.0]], [
-            Hint([[4.5, 11.5]], "The zero point has a part in the gradient, too: ∂y/∂x is (codes − zero)·scale."),
-            Hint([[3.5, 10.5]], "The zero point has a part in the gradient, too, and it is scaled as codes are."),
-            Hint([[2.0, 7.0]], "Multiply the gradient by the scales before the product with the codes."),
-            Hint([[3.0, 8.0]], "Scales and zero points have a part in the gradient, too."),
-            Hint([[6.0, 10.5]], "∂L/∂x = g·W: the product without transposing."),
-            Hint([[0.0, 0.0]], "No gradient comes back: return one for x."),
-            Hint(TypeError, "No gradient comes back for x."),
-            Hint(RuntimeError, "backward returns one value for each input of forward: x, codes, scale, zero and bias."),
-        ], tolerance=1e-6, reason=_FLOAT32),
-        Case("∂L/∂bias over three rows", lambda made: _bias_gradient(made, small), [3.0, 3.0], [
-            Hint([1.0, 1.0], "Add the gradients of all rows up: the bias has a part in each."),
-            Hint([1.5, 6.0], "The bias is added after scaling: its gradient has no scale."),
-            Hint([0.0, 0.0], "Return a gradient for the bias where it needs one."),
-            Hint(TypeError, "Return a gradient for the bias where it needs one."),
-            Hint(RuntimeError, "The gradient of the bias has the bias's shape: add up over all rows."),
-        ], tolerance=1e-6, reason=_FLOAT32),
-    ]
-
-
-def _product_by_rule() -> list[Case]:
-    codes, scale, zero, x, grad_y = _drawn_product(torch.float64)
-    bias = torch.randn(6, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
-    weight = (codes.double() - zero[:, None]) * scale[:, None]
-    return [
-        Case("nothing of the weight's size is kept in floating point", lambda made: _floats_kept(made),
-             Rule("at most scale, zero and a few more", lambda got: got <= 64), [
-                 Hint(lambda got: got >= 4096, "A dequantised weight is kept for the backward pass: keep the codes."),
-                 Hint(lambda got: got > 64, "x is kept and is not needed: the weight is frozen, so nobody wants its "
-                      "gradient.")]),
-        Case("random, batch of 2 × 3, float64", lambda made: made.apply(x, codes, scale, zero, bias),
-             (x @ weight.T + bias), [
-                 Hint(x @ weight.T + bias * scale, "The bias is added after scaling."),
-                 Hint((x @ codes.double().T - x.sum() * zero) * scale + bias, "Each row of x has a sum of its own: "
-                      "x.sum(-1, keepdim=True)."),
-                 Hint(x @ ((codes.to(torch.int8).double() - zero[:, None]) * scale[:, None]).T + bias, "Codes go up to "
-                      "255: int8 ends at 127."),
-             ], tolerance=1e-9, reason=_FLOAT64),
-        Case("its gradient", lambda made: _gradient(made, (codes, scale, zero), x, grad_y, bias), grad_y @ weight, [
-            Hint((grad_y * scale) @ codes.double() - (grad_y * scale * zero).sum(), "Each row has a sum of its own: "
-                 "sum over the last dimension, keepdim=True."),
-            Hint(RuntimeError, "x may have more than two dimensions: sum over the last one, keep the others."),
-        ], tolerance=1e-9, reason=_FLOAT64),
-        Case("gradient of the bias, batch of 2 × 3", lambda made: _bias_gradient(made, (codes, scale, zero), x, grad_y),
-             grad_y.sum((0, 1)), tolerance=1e-9, reason=_FLOAT64),
-        Case("gradients that nobody asked for", _unasked, [True, True], [
-            Hint([False, True], "x asks for no gradient here: look at ctx.needs_input_grad."),
-            Hint([True, False], "bias asks for no gradient here: look at ctx.needs_input_grad."),
-            Hint([False, False], "Look at ctx.needs_input_grad before computing a gradient."),
-        ]),
-        Case("512 × 300, codes of 8 bits", lambda made: _large(made), Rule(
-            "forward and backward right", lambda got: max(got) < 1e-4), [  # sums of 512 products in float32
-                Hint(lambda got: max(got) < 0.05, "Nearly right: is the bias added after scaling?")]),
-    ]
-
-
-def _drawn_product(dtype: torch.dtype):
-    drawn = torch.Generator().manual_seed(6)
-    codes = torch.randint(256, (6, 9), generator=drawn, dtype=torch.uint8)
-    scale = torch.rand(6, generator=drawn, dtype=dtype) + 0.1
-    zero = torch.randint(256, (6,), generator=drawn).to(dtype)
-    return (codes, scale, zero, torch.randn(2, 3, 9, generator=drawn, dtype=dtype),
-            torch.randn(2, 3, 6, generator=drawn, dtype=dtype))
-
-
-def _gradient(made, parts, x=None, grad_y=None, bias=None):
-    x = (torch.tensor([[1.0, 3.0]]) if x is None else x.clone()).requires_grad_()
-    y = made.apply(x, *parts, bias)
-    y.backward(torch.ones_like(y) if grad_y is None else grad_y)
-    return torch.zeros_like(x) if x.grad is None else x.grad
-
-
-def _bias_gradient(made, parts, x=None, grad_y=None):
-    bias = torch.zeros(len(parts[1]), dtype=parts[1].dtype, requires_grad=True)
-    y = made.apply(torch.ones(3, 2) if x is None else x, *parts, bias)
-    y.backward(torch.ones_like(y) if grad_y is None else grad_y)
-    return torch.zeros_like(bias) if bias.grad is None else bias.grad
-
-
-def _floats_kept(made) -> int:
-    """How many floating-point numbers are kept for backward, in whatever way."""
-    codes, one = torch.ones(64, 64, dtype=torch.uint8), torch.ones(64)
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
-        y = made.apply(torch.ones(5, 64, requires_grad=True), codes, one, one, None)
-    kept += [each for each in vars(y.grad_fn).values() if isinstance(each, torch.Tensor)]
-    return sum(each.numel() for each in kept if each.is_floating_point() and each is not one and each.data_ptr()
-               != one.data_ptr())
-
-
-def _unasked(made) -> list[bool]:
-    """Whether backward leaves out the gradient of x, and that of the bias, where only the other is asked for."""
-    codes, scale, zero, x, grad_y = _drawn_product(torch.float64)
-    bias, found = torch.zeros(6, dtype=torch.float64), []
-    for place, wanted in ((0, bias), (4, x)):
-        y = made.apply(x.clone().requires_grad_(wanted is x), codes, scale, zero,
-                       bias.clone().requires_grad_(wanted is bias))
-        found.append(made.backward(y.grad_fn, grad_y)[place] is None)
-    return found
-
-
-def _large(made) -> list[float]:
-    drawn = torch.Generator().manual_seed(9)
-    codes = torch.randint(256, (300, 512), generator=drawn, dtype=torch.uint8)
-    scale, zero = torch.rand(300, generator=drawn), torch.full((300,), 128.0)
-    x = torch.randn(40, 512, generator=drawn).requires_grad_()
-    weight = (codes.double() - 128) * scale.double()[:, None]
-    y = made.apply(x, codes, scale, zero, torch.ones(300))
-    y.sum().backward()
-    want, slope = x.detach().double() @ weight.T + 1, weight.sum(0).expand(40, -1)
-    return [float((got.detach() - right).abs().max() / right.abs().max())
-            for got, right in ((y, want), (x.grad, slope))]

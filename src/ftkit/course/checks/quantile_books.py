@@ -51,6 +51,12 @@ def _quantiles_on_paper() -> list[Case]:
             Hint(lambda got: len(got) == 4 and not 0.999 < max(got) < 1.001, "Divide by the largest value."),
             Hint(lambda got: len(got) != 4, "2 bits name four values: two above zero, one below, and zero."),
         ], tolerance=1e-5, reason=_FLOAT32),
+        Case("uniform, 1 bit", _made(_uniform, 1), [0, 1], [
+            Hint(lambda got: True, "One bit names two values: none below zero, zero, and 1."),
+            Hint(Exception, "With one bit there is no value below zero: divide all by the largest one."),
+        ], tolerance=1e-5, reason=_FLOAT32),
+        Case("type", lambda book: str(getattr(book(_uniform, 3), "dtype", "no tensor")), "torch.float32", [
+            Hint(lambda got: True, "Return a tensor in float32.")]),
     ]
 
 

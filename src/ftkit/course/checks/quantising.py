@@ -74,6 +74,14 @@ def _several_weights() -> list[Case]:
              [Hint(88, "Compare the last part of the path, split at the dots: not_lm_head is another name, and so is a "
                    "path that begins with lm_head."),
               Hint(128, "Compare the last part of the path alone: a path that begins with lm_head is another one.")]),
+        Case("names that share letters", _bytes_of({"a.lm": (4, 8), "model.layers.0.lm_head": (4, 8),
+                                                    "lm_head_2": (4, 8)}, ["lm_head"]), 24 + 64 + 24, [
+            Hint(lambda got: got != 112, "Compare whole names: lm is not lm_head, lm_head_2 is not, and a name may lie "
+                 "deep in a path.")]),
+        Case("a single number", _bytes_of({"temperature": ()}), 2, [
+            Hint(lambda got: got != 2, "A number alone has no dimension at all: it stays in 16 bits.")]),
+        Case("scales of 4 bits", _bytes_of(ONE_MATRIX, scale_bits=4), 16 + 1, [
+            Hint(18, "Two scales of 4 bits fill one byte: round up for all scales of a weight together.")]),
         Case("two kept names", _bytes_of(MODEL, ["lm_head", "q_proj"]), 64 + 96 + 16, [
             Hint(24 + 96 + 16, "Compare the last part of the path with the names in kept.")]),
         Case("three odd ones", _bytes_of({"a": (3, 3), "b": (3, 3), "c": (1, 1)}, bits=3, block_size=4, scale_bits=6),
@@ -153,6 +161,18 @@ def _rows_of_any_size() -> list[Case]:
             Hint([[0, 0, 0], [3, 3, 3]], "That is a scale for each column: take amin and amax over dim 1."),
             Hint(RuntimeError, "A scale for each row has the shape (rows, 1): keepdim=True."),
         ]),
+        Case("a row of zeros: its scale", lambda quantise: quantise(torch.zeros(1, 3), 2)[1].flatten().tolist(), [1.0],
+             [Hint(lambda got: True, "The scale of a row of zeros is 1.")]),
+        Case("a row of one number, three times", _codes([[5.3, 5.3, 5.3]], 8), [[255] * 3], [
+            Hint(lambda got: True, "The range goes from 0 to 5.3 here, so all three have the highest code.")]),
+        Case("−127.5, 127.5 in 8 bits", _codes([[-127.5, 127.5]], 8),
+             Rule("0 or 1, then 255", lambda got: got.tolist() in ([[0, 255]], [[1, 255]])), [
+            Hint(lambda got: got.tolist()[0][1] < 255, "256 does not fit a byte: clamp before turning into uint8.")]),
+        Case("types of scales and zero points", lambda quantise: [
+            str(part.dtype) for kind in ("float64", "bfloat16")
+            for part in quantise(torch.ones(2, 3, dtype=getattr(torch, kind)), 4)[1:]],
+             ["torch.float64"] * 2 + ["torch.bfloat16"] * 2, [
+            Hint(lambda got: True, "Scales and zero points are in the type of x, whatever it is.")]),
         Case("a row of zeros, back again", _back([[0.0, 0.0, 0.0], [0.0, 1.0, 3.0]], 2), [[0, 0, 0], [0, 1, 3]], [
             Hint(lambda got: math.isnan(got[0][0]), "A row of zeros has the scale 0, and 0/0 is none: take 1 there."),
             Hint(RuntimeError, "Scales and zero points have the shape (rows, 1): keepdim=True."),
