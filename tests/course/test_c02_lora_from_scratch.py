@@ -1,5 +1,6 @@
 """Lesson 02: its answers agree with torch, peft and the package; what ships with it fits the kit."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,13 @@ def speed_sentence():
 def with_speed(text):
     start, end = text.index("<!-- speed -->") + len("<!-- speed -->\n"), text.index("<!-- end of speed -->")
     return f"{text[:start]}{speed_sentence()}\n{text[end:]}"
+
+
+def test_the_readme_says_the_same_of_the_layers_speed():
+    narrow, wide = re.findall(r"\d\.\d\d to \d\.\d\d", speed_sentence())
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    row = next(line for line in lines if "benchmarks/lora_layer.py" in line)
+    assert f"{narrow} of peft's time" in row and f"{wide} from 1,024 up" in row
 
 
 def families():
