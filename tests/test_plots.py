@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ftkit import fonts, plots
+from ftkit import axes, fonts, plots
 from ftkit.errors import Refusal
 from ftkit.evaluate.intervals import Estimate
 
@@ -85,8 +85,8 @@ def test_several_trainings_on_one_axes_differ_in_marker_as_well_as_colour(ax):
 
 def test_colours_are_okabe_and_ito_s():
     published = {"#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
-    assert {*plots.COLOURS, plots.BEFORE, plots.AFTER} < published
-    assert math.gcd(len(plots.COLOURS), len(plots.MARKERS)) == 1  # so that no pair comes back early
+    assert {*axes.COLOURS, plots.BEFORE, plots.AFTER} < published
+    assert math.gcd(len(axes.COLOURS), len(axes.MARKERS)) == 1  # so that no pair comes back early
 
 
 def test_bars_stand_in_pairs_with_their_intervals_and_values(ax):
@@ -115,7 +115,7 @@ def test_an_estimate_of_one_item_has_no_whiskers(ax):
 
 def test_methods_stand_from_top_to_bottom_each_with_its_own_marker(ax):
     plots.scores([("full", TUNED), ("lora", 0.5), ("base", BASE)], ax, unit="share right")
-    dots = [line for line in ax.get_lines() if line.get_marker() in plots.MARKERS]
+    dots = [line for line in ax.get_lines() if line.get_marker() in axes.MARKERS]
     assert [float(line.get_xdata()[0]) for line in dots] == [0.9, 0.5, 0.1]
     assert [float(line.get_ydata()[0]) for line in dots] == [0, 1, 2] and ax.yaxis_inverted()
     assert len({line.get_marker() for line in dots}) == 3

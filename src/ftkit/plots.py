@@ -5,20 +5,16 @@ Colours are Okabe and Ito's, which colour-blind readers tell apart, and marker, 
 Knows nothing about where the records come from, or what is good about a value.
 """
 
-import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from statistics import fmean, stdev
 
-from ftkit.errors import nearest, refusal
+from ftkit.axes import axes_or_new, estimate_in, finish_, look_of, number_in, rows_of, say_, wrapped
+from ftkit.errors import refusal
 from ftkit.fonts import draw_chinese_, legible
 
-# Okabe and Ito 2008 without yellow, which is too pale on white; 7 colours and 8 markers make 56 different pairs
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 BEFORE, AFTER = "#E69F00", "#0072B2"
-_CAPTION_POINTS = 9
-_NAME_COLUMNS = 24  # a longer name is wrapped
+CAPTION_POINTS = 9
 
 
 def loss_curve(trace: Iterable[Mapping], ax=None, *, label: str = "", title: str = "Loss while training"):
@@ -41,19 +37,19 @@ def loss_curve(trace: Iterable[Mapping], ax=None, *, label: str = "", title: str
         >>> [float(value) for value in ax.lines[0].get_ydata()]
         [2.0, 1.0]
     """
-    records = _rows(trace, "trace", ("step", "loss"))
-    steps = [_number(record, "step", "trace", place) for place, record in enumerate(records)]
-    losses = [_number(record, "loss", "trace", place) for place, record in enumerate(records)]
-    held_out = [(step, _number(record, "held_out_loss", "trace", place))
+    records = rows_of(trace, "trace", ("step", "loss"))
+    steps = [number_in(record, "step", "trace", place) for place, record in enumerate(records)]
+    losses = [number_in(record, "loss", "trace", place) for place, record in enumerate(records)]
+    held_out = [(step, number_in(record, "held_out_loss", "trace", place))
                 for place, (step, record) in enumerate(zip(steps, records, strict=True))
                 if record.get("held_out_loss") is not None]
-    ax, prefix = _axes(ax), f"{legible(label)}: " if label else ""
+    ax, prefix = axes_or_new(ax), f"{legible(label)}: " if label else ""
     earlier = sum(line.get_gid() == "training" for line in ax.get_lines())
     ax.plot(steps, losses, linewidth=1, markevery=max(1, len(steps) // 8), markerfacecolor="white", markersize=5,
-            label=f"{prefix}training", gid="training", **_look(earlier))
+            label=f"{prefix}training", gid="training", **look_of(earlier))
     if held_out:
-        ax.plot(*zip(*held_out, strict=True), linestyle="--", label=f"{prefix}held out", **_look(earlier))
-    _finish_(ax, title, "optimizer step", "loss per label token (nats)")
+        ax.plot(*zip(*held_out, strict=True), linestyle="--", label=f"{prefix}held out", **look_of(earlier))
+    finish_(ax, title, "optimizer step", "loss per label token (nats)")
     return ax
 
 
@@ -76,20 +72,20 @@ def before_after(rows: Iterable, ax=None, *, unit: str = "share of right answers
         >>> [label.get_text() for label in ax.get_xticklabels()]
         ['clinic', 'everyday']
     """
-    rows = _rows(rows, "rows", ("name", "before", "after"))
-    ax, width = _axes(ax), 0.38
+    rows = rows_of(rows, "rows", ("name", "before", "after"))
+    ax, width = axes_or_new(ax), 0.38
     looks = {"before": {"color": BEFORE, "hatch": "//"}, "after": {"color": AFTER}}
     for side, (column, look) in zip((-1, 1), looks.items(), strict=True):
         for place, row in enumerate(rows):
-            value, low, high = _estimate(row, column, "rows", place)
+            value, low, high = estimate_in(row, column, "rows", place)
             middle = place + side * width / 2
             ax.bar(middle, value, width, edgecolor="black", linewidth=0.6, label=column if place == 0 else "", **look)
             if low < high:
                 ax.errorbar(middle, value, [[value - low], [high - value]], color="black", capsize=4, linewidth=1)
-            _say_(ax, value, (middle, max(high, 0)), (0, 3))
-    ax.set_xticks(range(len(rows)), [_wrapped(str(row["name"])) for row in rows])
+            say_(ax, value, (middle, max(high, 0)), (0, 3))
+    ax.set_xticks(range(len(rows)), [wrapped(str(row["name"])) for row in rows])
     ax.margins(y=0.12)
-    _finish_(ax, title, "", unit, legend={"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2})
+    finish_(ax, title, "", unit, legend={"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2})
     return ax
 
 
@@ -106,17 +102,17 @@ def scores(rows: Iterable, ax=None, *, unit: str = "share of right answers", tit
     Raises:
         Refusal: as `before_after` does.
     """
-    rows = _rows(rows, "rows", ("name", "score"))
-    ax = _axes(ax, height=1.2 + 0.45 * len(rows))
+    rows = rows_of(rows, "rows", ("name", "score"))
+    ax = axes_or_new(ax, height=1.2 + 0.45 * len(rows))
     for place, row in enumerate(rows):
-        value, low, high = _estimate(row, "score", "rows", place)
+        value, low, high = estimate_in(row, "score", "rows", place)
         whiskers = [[value - low], [high - value]] if low < high else None
-        ax.errorbar(value, place, xerr=whiskers, linestyle="none", capsize=4, markersize=8, **_look(place))
-        _say_(ax, value, (high, place), (7, 0))
-    ax.set_yticks(range(len(rows)), [_wrapped(str(row["name"])) for row in rows])
+        ax.errorbar(value, place, xerr=whiskers, linestyle="none", capsize=4, markersize=8, **look_of(place))
+        say_(ax, value, (high, place), (7, 0))
+    ax.set_yticks(range(len(rows)), [wrapped(str(row["name"])) for row in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.margins(x=0.15)
-    _finish_(ax, title, unit, "")
+    finish_(ax, title, unit, "")
     return ax
 
 
@@ -135,26 +131,26 @@ def seeds(points: Iterable, ax=None, *, unit: str = "share of right answers", ti
     Raises:
         Refusal: no points, a missing field, a value that is no finite number.
     """
-    points = [{"name": "", **point} for point in _rows(points, "points", ("seed", "value"))]
+    points = [{"name": "", **point} for point in rows_of(points, "points", ("seed", "value"))]
     names = list(dict.fromkeys(str(point["name"]) for point in points))
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     for number, point in enumerate(points):
-        value, place = _number(point, "value", "points", number), names.index(str(point["name"]))
+        value, place = number_in(point, "value", "points", number), names.index(str(point["name"]))
         if point.get("live"):
             ax.plot(place + 0.3, value, "*", markersize=14, markerfacecolor="white", markeredgecolor="black",
                     label="run just now")
-            _say_(ax, f"seed {point['seed']}", (place + 0.3, value), (0, 8))
+            say_(ax, f"seed {point['seed']}", (place + 0.3, value), (0, 8))
     for place, name in enumerate(names):
         kept = [float(point["value"]) for point in points if str(point["name"]) == name and not point.get("live")]
         beside = [place - 0.12 + 0.03 * (number - (len(kept) - 1) / 2) for number in range(len(kept))]  # none is hidden
-        ax.plot(beside, kept, linestyle="none", label="one seed", **_look(place))
+        ax.plot(beside, kept, linestyle="none", label="one seed", **look_of(place))
         if len(kept) > 1:
             ax.errorbar(place + 0.12, fmean(kept), stdev(kept), color="black", marker="_", markersize=14, capsize=5,
                         linestyle="none", label="mean and standard deviation over seeds")
-    ax.set_xticks(range(len(names)), [_wrapped(name) for name in names])
+    ax.set_xticks(range(len(names)), [wrapped(name) for name in names])
     ax.set_xlim(-0.6, len(names) - 0.4)
     ax.margins(y=0.15)
-    _finish_(ax, title, "", unit)
+    finish_(ax, title, "", unit)
     return ax
 
 
@@ -175,10 +171,10 @@ def lines(points: Iterable, ax=None, *, x_label: str, unit: str, title: str, log
     """
     if isinstance(points, Mapping):
         points = [(name, *point) for name, own in points.items() for point in own]
-    points = _rows(points, "points", ("name", "x", "value"))
-    ax, found = _axes(ax), {}
+    points = rows_of(points, "points", ("name", "x", "value"))
+    ax, found = axes_or_new(ax), {}
     for at, point in enumerate(points):
-        row = _number(point, "x", "points", at), *_estimate(point, "value", "points", at)
+        row = number_in(point, "x", "points", at), *estimate_in(point, "value", "points", at)
         found.setdefault(str(point["name"]), []).append(row)
     for number, (name, rows) in enumerate(found.items()):
         xs, values, lows, highs = zip(*sorted(rows), strict=True)
@@ -186,14 +182,15 @@ def lines(points: Iterable, ax=None, *, x_label: str, unit: str, title: str, log
                     [high - value for value, high in zip(values, highs, strict=True)]]
         above = len(found) - 1 - number  # lines drawn over this one, which is wider and so shows under them
         ax.errorbar(xs, values, whiskers if lows != highs else None, capsize=3, label=legible(name), lw=1 + above,
-                    markersize=5 + 2 * above, markerfacecolor="none", markevery=max(1, len(xs) // 16), **_look(number))
+                    markersize=5 + 2 * above, markerfacecolor="none", markevery=max(1, len(xs) // 16),
+                    **look_of(number))
     for axis in logarithmic:
         getattr(ax, f"set_{axis}scale")("log")
     if "x" in logarithmic:  # ticks where the points are
         xs = sorted({row[0] for rows in found.values() for row in rows})
         ax.set_xticks(xs, [f"{x:g}" for x in xs])
         ax.set_xticks([], minor=True)
-    _finish_(ax, title, x_label, unit, legend={"loc": "upper left", "bbox_to_anchor": (1, 1)})  # over no line
+    finish_(ax, title, x_label, unit, legend={"loc": "upper left", "bbox_to_anchor": (1, 1)})  # over no line
     return ax
 
 
@@ -214,87 +211,6 @@ def caption(ax_or_figure, text: str) -> None:
         raise refusal("text", "a sentence that says what to look at", text)
     if figure.get_layout_engine() is None:  # without one the caption would lie over the axis label
         figure.set_layout_engine("constrained")
-    columns = int(figure.get_figwidth() * 72 / (_CAPTION_POINTS * 0.55))  # a letter is half as wide as high
-    shown = figure.supxlabel(textwrap.fill(legible(text), columns), fontsize=_CAPTION_POINTS, ha="center")
+    columns = int(figure.get_figwidth() * 72 / (CAPTION_POINTS * 0.55))  # a letter is half as wide as high
+    shown = figure.supxlabel(textwrap.fill(legible(text), columns), fontsize=CAPTION_POINTS, ha="center")
     draw_chinese_([shown])
-
-
-def _axes(ax, height: float = 3.6):
-    from matplotlib import pyplot
-    from matplotlib.axes import Axes
-
-    if ax is None:
-        return pyplot.subplots(figsize=(6.4, height), layout="constrained")[1]
-    if not isinstance(ax, Axes):
-        raise refusal("ax", "a matplotlib Axes, or None for a new figure", ax, "Of several, pass one: axes[0].")
-    return ax
-
-
-def _look(number: int) -> dict:
-    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-
-
-def _finish_(ax, title: str, x_label: str, y_label: str, legend: Mapping | None = None) -> None:
-    from matplotlib.text import Text
-
-    ax.set_title(legible(title), fontsize=11, loc="left")
-    ax.set(xlabel=legible(x_label), ylabel=legible(y_label))
-    ax.spines[["top", "right"]].set_visible(False)
-    handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))  # one entry a label
-    if handles:
-        ax.legend(handles.values(), handles.keys(), frameon=False, fontsize=9, **(legend or {}))
-    draw_chinese_(ax.findobj(Text))
-
-
-def _say_(ax, what: str | float, place: tuple[float, float], offset_points: tuple[int, int]) -> None:
-    """Write above a place, or to the right of it where the offset is to the right."""
-    right = offset_points[0] > 0
-    if not isinstance(what, str):
-        decimals = next((count for count, least in enumerate((100, 10, 0.1)) if abs(what) >= least), None)
-        what = f"{what:.2g}" if decimals is None else f"{what:.{decimals}f}"
-    ax.annotate(what, place, offset_points, textcoords="offset points", fontsize=9,
-                ha="left" if right else "center", va="center" if right else "bottom")
-
-
-def _wrapped(name: str) -> str:
-    return "\n".join(textwrap.fill(line, _NAME_COLUMNS) for line in legible(name).splitlines())
-
-
-def _rows(rows: Iterable, name: str, fields: Sequence[str]) -> list[Mapping]:
-    """The rows as mappings that all have the fields; a plain sequence has them in their order."""
-    if isinstance(rows, str) or not isinstance(rows, Iterable):
-        raise refusal(name, "a list of records", rows)
-    rows = [row if isinstance(row, Mapping) or not isinstance(row, Sequence) or len(row) != len(fields)
-            else dict(zip(fields, row, strict=True)) for row in rows]
-    if not rows:
-        raise refusal(name, "at least one record", rows, "Nothing has been measured yet.")
-    for place, row in enumerate(rows):
-        had = list(map(str, row)) if isinstance(row, Mapping) else []
-        for field in fields:
-            if field not in had:
-                near = nearest(field, had)
-                raise refusal(f"{name}[{place}]", f"a record with {', '.join(fields)}", ", ".join(had) or row,
-                              f"It has no {field}." + (f" Is {near[0]} meant?" if near else ""))
-    return rows
-
-
-def _number(row: Mapping, field: str, name: str, place: int) -> float:
-    try:
-        value = float(row[field])
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise refusal(f"{field} in {name}[{place}]", "a finite number", row[field])
-    return value
-
-
-def _estimate(row: Mapping, field: str, name: str, place: int) -> tuple[float, float, float]:
-    """Value, low and high; low and high are the value itself where there is no interval."""
-    given = row[field]
-    value = _number({field: getattr(given, "value", given)}, field, name, place)
-    low, high = (float(getattr(given, end, math.nan)) for end in ("low", "high"))
-    if math.isnan(low) or math.isnan(high):
-        return value, value, value
-    if not low <= value <= high:
-        raise refusal(f"{field} in {name}[{place}]", "between its low and high", given)
-    return value, low, high
