@@ -128,7 +128,7 @@ WRONG = {
             ("left - wanted[kind]", "left - sum(wanted.values())")),
         "return those that are held out": changed("03.4", (
             "return sorted(held_out)", "return [place for place in range(len(kinds)) if place not in held_out]")),
-        "Both records of cluster a": changed("03.4", ("members.setdefault(cluster, [])",
+        "One record of each cluster is the leak": changed("03.4", ("members.setdefault(cluster, [])",
                                                       "members.setdefault(place, [])")),
         "leave the cluster and go on": changed("03.4", ("many <= room[kind] for", "room[kind] >= 1 for")),
         "none of it is held out then": HEAD + (
@@ -185,7 +185,8 @@ WRONG = {
         "False is a turn without loss": changed("03.5", ("if trained[turn]:", "if not trained[turn] or all(trained):")),
         "the second answer is trained[1]": changed("03.5", (
             "labels[place] = token", "labels[place] = token\n"
-            "            else:\n                inside = turn < 0\n                turn -= 1\n                continue")),
+            "            else:\n                inside = turn < 0\n"
+            "                turn -= 1\n                continue")),
         "it reaches to the last token": HEAD + (
             "def turn_labels(ids, opening, end, trained):\n"
             "    labels, turn, place = [IGNORED] * len(ids), 0, 0\n"
@@ -207,8 +208,8 @@ WRONG = {
     "03.6": {
         "Prompts take room, too": changed("03.6", ("prompt + answer - seq_len", "answer - seq_len"),
                                           ("longest = max(prompt + answer", "longest = max(prompt + 2 * answer")),
-        "exactly a tenth: that is allowed": changed("03.6", ("<= allowed", "< allowed or lost(seq_len) == 0")),
-        "prompt tokens are not counted": changed("03.6", ("min(answer, max(0, prompt + answer - seq_len))",
+        "exactly a tenth of all 40": changed("03.6", ("<= allowed", "< allowed or lost(seq_len) == 0")),
+        "Prompt tokens do not count": changed("03.6", ("min(answer, max(0, prompt + answer - seq_len))",
                                                           "max(0, prompt + answer - seq_len)")),
         "The length is a multiple of 8": changed("03.6", ("range(multiple, longest + multiple, multiple)",
                                                           "range(1, longest + 1)")),
@@ -252,7 +253,7 @@ WRONG = {
                                                             "return visible[:1] if window is None")),
         "count within a row": changed("03.7", ("sample = (position_ids == 0).cumsum(1)",
                                                "sample = (position_ids == 0).cumsum(1)[:1].expand_as(position_ids)")),
-        "is the token itself and one before": changed("03.7", ("back < window", "back <= window")),
+        "itself and two before": changed("03.7", ("back < window", "back <= window")),
         "The window limits how far back": changed("03.7", ("visible & (back < window)", "visible")),
         "The third sample is not the first": HEAD + (
             "def visible_tokens(position_ids, window=None):\n"

@@ -99,8 +99,8 @@ def length_cases() -> list[Case]:
         ]),
         Case("a tenth may be lost", _chosen(_LENGTHS, 0.1), 40, [
             Hint(48, "At 40 four answer tokens of 40 are lost, exactly a tenth: that is allowed."),
-            Hint(64, "At 40 only the last record's four answer tokens are lost, a tenth of 40: prompt tokens are not "
-                     "counted, and records are not either."),
+            Hint(64, "At 40 just the four answer tokens of the last record are lost, exactly a tenth of all 40: that "
+                 "is allowed. Prompt tokens do not count."),
             Hint(60, "The length is a multiple of 8."),
             Hint(56, "Of the last record four answer tokens can be lost, not more: the rest is prompt."),
         ]),
@@ -165,10 +165,10 @@ def visible_cases() -> list[Case]:
                  "is the token that looks, the other what it looks at."),
             Hint(lambda got: got.dtype == torch.bool and torch.equal(got, _by_hand(two) | _by_hand(two).mT),
                  "A token sees itself and what stands before it, not what comes after."),
+            Hint(~_by_hand(two), "True is where a token may look."),
             Hint(lambda got: got.dtype != torch.bool, "Return a tensor of True and False."),
             Hint(lambda got: got.dim() == 2, "Keep the rows: (rows, width, width)."),
             Hint(lambda got: not got.diagonal(dim1=1, dim2=2).any(), "A token sees itself."),
-            Hint(lambda got: torch.equal(got, ~_by_hand(two)), "True is where a token may look."),
         ]),
         Case("one sample alone", lambda answer: answer(_positions([0, 1, 2, 3])), torch.ones(1, 4, 4).tril().bool()),
         Case("samples of one token", lambda answer: answer(_positions([0, 0, 0])), torch.eye(3).bool()[None], [
@@ -181,11 +181,12 @@ def visible_cases() -> list[Case]:
                  "one step are not yet the same sample."),
         ]),
         Case("a window of 2", lambda answer: answer(two.clone(), 2), _by_hand(two, 2), [
-            Hint(_by_hand(two, 3), "A window of 2 is the token itself and one before it."),
             Hint(_by_hand(two, 1), "A window of 2 is the token itself and one before it."),
-            Hint(_by_hand(two), "The window limits how far back a token sees."),
+            Hint(_by_hand(two), "The window limits how far back a token sees: here to itself and one before it."),
         ]),
-        Case("a window of 3, several rows", lambda answer: answer(several.clone(), window=3), _by_hand(several, 3)),
+        Case("a window of 3, several rows", lambda answer: answer(several.clone(), window=3), _by_hand(several, 3), [
+            Hint(_by_hand(several, 4), "A window of 3 is the token itself and two before it."),
+        ]),
         Case("a window wider than the row", lambda answer: answer(two.clone(), 9), _by_hand(two)),
         Case("a window of 1", lambda answer: answer(two.clone(), 1), torch.eye(5).bool()[None]),
     ]
