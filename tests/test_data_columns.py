@@ -42,10 +42,10 @@ def test_the_learners_own_column_names_are_understood(columns, row, record):
 
 BAD_COLUMNS = [
     (None, ["text", "label"], "a.csv: columns must be one of instruction/output, prompt/completion, question/answer, "
-     "messages, conversations, got 'text, label'. Say which with columns=\"instruction=<column>,output=<column>\""),
+     "问题/回答, messages, conversations, text, got 'text, label'. Say which with columns=\"instruction=<column>,output=<column>\""),
     (None, [], r"a.csv: columns must be one of .*, got '\(none\)'."),
     (None, ["question", "answer", "prompt", "completion"], "a.csv: columns must be of one known kind, got 'question, "
-     "answer, prompt, completion'. There are prompt/completion and question/answer. Say which"),
+     "answer, prompt, completion'. There are prompt/completion and prompt/answer and .* Say which"),
     ("ask", ["ask"], 'columns must be pairs such as "instruction=ask,output=answer", got \'ask\'.'),
     ("instruction=,output=b", ["b"], 'columns must be pairs such as "instruction=ask,output=answer"'),
     ("", ["b"], 'columns must be pairs such as "instruction=ask,output=answer"'),
@@ -55,7 +55,7 @@ BAD_COLUMNS = [
     ("instruction=ask,output=answr", ["ask", "answer"],
      r"columns: output must be a column of a.csv \(ask, answer\), got 'answr'. Did you mean answer\?"),
     ("instruction=ask", ["ask"], "columns must be complete: instruction and output, or messages, or conversations,"),
-    ("messages=m,output=b", ["m", "b"], "columns must be either a conversation or instruction and output, got"),
+    ("messages=m,output=b", ["m", "b"], "columns must be either a conversation or instruction and output, or"),
     ("messages=m,conversations=c", ["m", "c"], "columns must be either a conversation or instruction and output"),
 ]
 

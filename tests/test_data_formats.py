@@ -161,10 +161,12 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 BAD_ENCODINGS = [
-    ("café, fiancé, naïve".encode("latin-1"), r"a.csv must be text in UTF-8, UTF-16 or GB18030, got b'caf.xe9,"),
-    (b"\xff\xfea\x00b", "a.csv must be text in UTF-8, UTF-16 or GB18030, got .* Save it as UTF-8."),
-    (b"\xef\xbb\xbfask\xff", "a.csv must be text in UTF-8, UTF-16 or GB18030"),
-    (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00", "a.csv must be text in UTF-8, UTF-16 or GB18030"),
+    ("Привет, как дела".encode("cp1251"),
+     r"a.csv must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252, got b'.xcf.xf0"),
+    (b"\xff\xfea\x00b", "a.csv must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252, got .* Save it as UTF-8."),
+    (b"\xef\xbb\xbfask\xff", "a.csv must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
+    (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00",
+     "a.csv must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
     (("ask,answer\n" + "发烧怎么办，多喝水\n" * 9).encode() + b"\xe5\x8f,b\n",
      r"a.csv, line 11 must be UTF-8 like the rest of the file, got b'.xe5.x8f,b.n'. Delete or retype that place."),
 ]

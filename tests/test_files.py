@@ -122,10 +122,10 @@ def test_plain_ascii_and_nothing_at_all_are_utf8():
 
 
 @pytest.mark.parametrize(("raw", "sentence"), [
-    (b"caf\xe9, th\xe9, \xff", r"a.txt must be text in UTF-8, UTF-16 or GB18030, got b'caf.xe9, th.xe9, .xff'. Save"),
-    (b"\xef\xbb\xbf\xff", "a.txt must be text in UTF-8, UTF-16 or GB18030"),
-    (b"\xff\xfe\x00\xd8", "a.txt must be text in UTF-8, UTF-16 or GB18030"),
-    (b"\x00\xd8\x00\xd8\x00", "a.txt must be text in UTF-8, UTF-16 or GB18030"),
+    (b"caf\xe9, th\xe9, \xff", r"a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252, got b'caf.xe9, th.xe9, .xff'. Save"),
+    (b"\xef\xbb\xbf\xff", "a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
+    (b"\xff\xfe\x00\xd8", "a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
+    (b"\x00\xd8\x00\xd8\x00", "a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
     (TEXT.encode() + b"\xe5\x8f", r"a.txt, line 4 must be UTF-8 like the rest of the file, got b'.xe5.x8f'. Delete or"),
     (TEXT.encode().replace(b"\xef", b"\xff", 1), "a.txt, line 1 must be UTF-8 like the rest of the file"),
 ])

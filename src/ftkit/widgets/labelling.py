@@ -75,7 +75,8 @@ class Labelling:
         self._keys = widgets.Text(description="Keys", placeholder="click here and type", layout=wide,
                                   tooltip=f"Type: {_keys(self.votes)}")
         self._note = widgets.Text(description="Note", placeholder="kept with the next label", layout=wide,
-                                  tooltip="A note on this record, kept with its label")
+                                  tooltip="A note on this record, kept with its label",
+                                  continuous_update=False)  # sent whole when left: letters would arrive after the key
         self._buttons = [widgets.Button(description=f"{key} {label}", tooltip=f"Label this record {label} (key {key})")
                          for key, label in enumerate(self.votes.labels, 1)]
         for button, label in zip(self._buttons, self.votes.labels, strict=True):
