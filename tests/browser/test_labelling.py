@@ -18,7 +18,8 @@ SOURCE = Path(__file__).parents[2] / "src"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 READY_S, SHOWN_MS = 60, 60_000
 CELL = """from ftkit.widgets.labelling import labelling
-labelling([{"question": "发烧怎么办？", "answer": "<b>多喝水</b>"}, "a cough", "a rash", "a headache"], "votes.jsonl")"""
+records = [{"question": "发烧怎么办？", "answer": "<b>多喝水</b>"}, "a cough", "a rash", "a headache"]
+labelling(records, "votes.jsonl")"""
 
 
 @pytest.fixture
@@ -77,7 +78,8 @@ def _wait_for(address, server, log):
 
 
 def run_cell(page):
-    """The cell run as a person at the keyboard does."""
+    """The cell run as a person at the keyboard does, once the kernel waits for it."""
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=SHOWN_MS)
     page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click(timeout=SHOWN_MS)
     page.keyboard.press("Control+Enter")
 
