@@ -227,7 +227,7 @@ BAD_TEMPLATES = [
      "one that writes an answer unchanged, right after the generation prompt, got 'REST"),
     ("{{ raise_exception('System role not supported') }}",
      "a conversation that the tokenizer's chat template accepts, got 'System role not supported'. If it objects to "
-     "the system turn, write its text at the start of the first user turn."),
+     "the system turn, write its text at the start of the user's."),
 ]
 
 

@@ -151,7 +151,7 @@ def test_agreement_is_cohens_kappa_on_what_both_have_labelled():
         assert kappa(one | {99: "a"}, two | {98: "b"}) == pytest.approx(expected)
     assert kappa({0: "a", 1: "b"}, {0: "a", 1: "b"}) == 1
     assert math.isnan(kappa({0: "a", 1: "a"}, {0: "a", 1: "a"}))
-    with pytest.raises(Refusal, match="first and second must be votes with at least one record in common, got 'none in"):
+    with pytest.raises(Refusal, match="first and second must be votes with at least one record in common, got 'none"):
         kappa({0: "a"}, {1: "a"})
 
 

@@ -263,7 +263,7 @@ def _render(messages: list[dict], tokenizer, generation_prompt: bool) -> str:
             messages, tokenize=False, add_generation_prompt=generation_prompt, enable_thinking=False)
     except Exception as error:  # a template may raise anything
         raise refusal("messages", "a conversation that the tokenizer's chat template accepts", str(error),
-                      "If it objects to the system turn, write its text at the start of the first user turn.") from error
+                      "If it objects to the system turn, write its text at the start of the user's.") from error
 
 
 def _tokens(text: str, tokenizer) -> tuple[list[int], list | None]:

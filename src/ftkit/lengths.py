@@ -3,6 +3,7 @@
 Knows nothing about text or tokenizers: an example is ids and labels, as `chat.encode` makes them.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -49,9 +50,10 @@ class Lengths:
 class Cost(NamedTuple):
     """What one `seq_len` does to the records.
 
-    `cut` records are shortened and keep a part of their answers; `dropped` ones lose all of it and cannot be trained on;
-    `lost` is the share of all label tokens that goes with both. Padding is the share of a batch's tokens that is none
-    of any record's: in shuffled batches, in batches of like lengths, and packed.
+    `cut` records are shortened and keep a part of their answers; `dropped` ones lose all of it and cannot be trained
+    on; `lost` is the share of all label tokens that goes with both. Padding is the share of a batch's tokens that is
+    none of any record's: in shuffled batches, in batches of like lengths, and packed; not a number where no record is
+    left.
     """
 
     seq_len: int
@@ -129,7 +131,7 @@ def costs(lengths: Lengths, candidates: Iterable[int], batch_size: int = BATCH, 
         seed: of the shuffled batches.
 
     Raises:
-        Refusal: no candidates, or one below 1; every record would be dropped.
+        Refusal: no candidates, or one below 1.
 
     Taught in: 03_data
     """
@@ -142,16 +144,16 @@ def costs(lengths: Lengths, candidates: Iterable[int], batch_size: int = BATCH, 
 def cost_table(rows: Sequence[Cost], chosen: int | None = None) -> str:
     """The costs as text in columns, with an arrow at the chosen `seq_len`."""
     headers = ["seq_len", "whole", "cut", "dropped", "label tokens lost", "padding: shuffled", "like lengths", "packed"]
-    return aligned(headers, [[f"{row.seq_len}{' <-' if row.seq_len == chosen else ''}", f"{row.whole:,}", f"{row.cut:,}",
-                              f"{row.dropped:,}", *(f"{share:.1%}" for share in row[4:])] for row in rows])
+    return aligned(headers, [
+        [f"{row.seq_len}{' <-' if row.seq_len == chosen else ''}", f"{row.whole:,}", f"{row.cut:,}", f"{row.dropped:,}",
+         *("none left" if math.isnan(share) else f"{share:.1%}" for share in row[4:])] for row in rows])
 
 
 def _cost(lengths: Lengths, seq_len: int, batch_size: int, seed: int) -> Cost:
     kept_labels = np.bincount(lengths.label_records[lengths.label_places < seq_len], minlength=len(lengths.whole))
     usable = kept_labels > 0
     if not usable.any():
-        raise refusal("candidates", f"long enough to reach an answer ({lengths.label_places.min() + 1} tokens or more)",
-                      seq_len)
+        return Cost(seq_len, 0, 0, len(usable), 1.0, math.nan, math.nan, math.nan)
     short = np.minimum(lengths.whole, seq_len)[usable].tolist()
     whole = int((usable & (lengths.whole <= seq_len)).sum())
     plain, buckets = (_padding([[short[place] for place in batch] for batch in order(short, batch_size, seed, 0)])

@@ -38,6 +38,7 @@ _INDENT = re.compile("^\u3000+", re.MULTILINE)  # how a Chinese paragraph begins
 _INNER = re.compile(r"(?<=\S)[ \t]{2,}(?=\S)")
 _SPACING = re.compile(r"\s\s|\r|^\s|\s$|[ \t]\n")
 _MANGLED = re.compile("[\u00c2-\u00f4][\u0080-\u00bf\u0152-\u2122]|[\u9200-\u9fff]")
+_NOT_1252 = re.compile("[^\0-\xff" + bytes(range(0x80, 0xA0)).decode("cp1252", errors="ignore") + "]")
 _REPLACED = re.compile("\ufffd|锟斤拷|烫烫烫")
 _ENTITY = re.compile(r"&(?:nbsp|amp|lt|gt|quot|#\d{2,5}|#x[0-9a-fA-F]{2,4});")
 _FEWEST_MANGLED = 6  # characters beyond ASCII: two or three that happen to be valid in two encodings prove nothing
@@ -102,20 +103,21 @@ def repaired(text: str) -> str:
         >>> repaired("发烧怎么办呢".encode().decode("gb18030"))
         '发烧怎么办呢'
     """
-    for encoding, fewest in (("cp1252", 2), ("gb18030", _FEWEST_MANGLED)):
-        if sum(not character.isascii() for character in text) < fewest:
-            continue
-        try:
-            found = b"".join(_bytes(character, encoding) for character in text).decode("utf-8")
-        except UnicodeError:
-            continue
-        return repaired(found)
-    return text
+    try:
+        if not _NOT_1252.search(text):
+            found = b"".join(map(_byte, text)).decode("utf-8")
+        else:
+            found = text.encode("gb18030").decode("utf-8")
+            if sum(not character.isascii() for character in text) < _FEWEST_MANGLED:
+                return text
+    except UnicodeError:
+        return text
+    return text if found == text else repaired(found)
 
 
-def _bytes(character: str, encoding: str) -> bytes:
+def _byte(character: str) -> bytes:
     """Windows-1252 leaves five bytes out, which programs pass through as they are."""
-    return bytes([ord(character)]) if encoding == "cp1252" and "\x80" <= character <= "\xa0" else character.encode(encoding)
+    return bytes([ord(character)]) if character <= "\xa0" else character.encode("cp1252")
 
 
 def _one(record: dict) -> tuple[dict | None, list[str]]:

@@ -23,6 +23,7 @@ _REPLACED = re.compile("\ufffd|锟斤拷|烫烫烫")
 _PLACEHOLDER = re.compile(r"n/?a|nan|null|none|nil|undefined|todo|tbd|test|#(?:n/a|ref!|value!|name\?|div/0!)|[.。…?？-]+|"
                           r"暂无|待补充|略|见图|同上", re.IGNORECASE)
 _CJK = re.compile("[\u3400-\u9fff]")
+_OTHER_CJK = re.compile("[\u3040-\u30ff\uac00-\ud7af]")
 _LATIN = re.compile(r"[A-Za-z][a-z]+")  # not abbreviations
 # the 243 letter pairs that make up 97 % of those in the docstrings of Python 3.11's standard library: a letter, and
 # what may follow it
@@ -153,10 +154,14 @@ def gibberish(text: str) -> float:
 def language(text: str) -> tuple[str, float]:
     """The language that py3langid takes the text for, and how sure it is; all Chinese languages are "zh".
 
+    It is not asked about text of mostly Chinese characters, without Japanese or Korean ones: that is Chinese.
+
     Example:
         >>> language("Bonjour, comment allez-vous aujourd'hui ?")[0]
         'fr'
     """
+    if 2 * len(_CJK.findall(text)) > len(_SIGN.sub("", text)) and not _OTHER_CJK.search(text):
+        return "zh", 1.0
     code, share = _identifier().classify(text)
     return ("zh" if code in _CHINESE else code), float(share)
 

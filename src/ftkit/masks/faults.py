@@ -14,7 +14,7 @@ from ftkit.masks.rows import IGNORED, Row
 
 KINDS = ("not encoded", "outside the vocabulary", "nothing trained", "padding trained", "labels shifted",
          "labels changed", "prompt trained", "end not trained", "answer cut off", "unlike the record")
-_QUOTED_TOKENS = 12
+_QUOTED, _QUOTED_TOKENS = 24, 12  # characters at most, and tokens
 _BACK = 60  # tokens before a trained span that are read for the template's opening of an answer
 _ASKED, _SAID = "Ftkitasks", "Ftkitsays"
 
@@ -113,7 +113,8 @@ class Judge:
         if (labels == ids)[carries].all() or len(ids) < 3:
             return None
         ahead, behind = carries[:-1], carries[1:]
-        for there, matches, how in ((ahead, labels[:-1] == ids[1:], "next"), (behind, labels[1:] == ids[:-1], "previous")):
+        for there, matches, how in ((ahead, labels[:-1] == ids[1:], "next"),
+                                    (behind, labels[1:] == ids[:-1], "previous")):
             if there.any() and matches[there].all():
                 place = int(np.flatnonzero(there)[0]) + (how == "previous")
                 return _fault("labels shifted", name, "labelled at each token's own place",
@@ -131,6 +132,8 @@ class Judge:
                       "A causal model learns the text as it stands: copy the ids, then set -100.")
 
     def _prompt(self, row: Row, name: str) -> Fault | None:
+        if row.whole is not None and not self._more_than_due(row):
+            return None
         real, rule = self.real(row), "trained on what the assistant says and on nothing else"
         rest, remedy = real & ~row.trained, "Set the labels of the prompt to -100."
         rest[:1] = False
@@ -160,7 +163,7 @@ class Judge:
                           if real[place] and not self._is_blank(row.ids[place])), None)
             if after is None and self._is_cut(row, int(real.sum())):
                 return _fault("answer cut off", name, "short enough to keep its answer whole",
-                              f"one that ends in {self._quoted(row.ids, last, before=True)} at token {last}",
+                              f"one that ends at token {last} in {self._quoted(row.ids, last, before=True)}",
                               "Raise seq_len, or leave the record out: it teaches to stop anywhere.")
             if after is None or not self.control[row.ids[after]]:
                 return _fault("end not trained", name, rule,
@@ -180,23 +183,28 @@ class Judge:
     def _unlike(self, row: Row, name: str) -> Fault | None:
         if row.whole is None:
             return None
-        real = self.real(row)
-        ids, trained = row.ids[real], row.trained[real]
-        due_ids, due_labels = (np.asarray(column[:len(ids)]) for column in row.whole)
+        ids, due_ids, trained, due = self._beside_due(row)
         if not np.array_equal(ids, due_ids):
             most = min(len(ids), len(due_ids))
             first = next((place for place in range(most) if ids[place] != due_ids[place]), most)
             return _fault("unlike the record", name, "the same tokens as its record",
-                          f"{self._quoted(ids, first)} at token {first} instead of {self._quoted(due_ids, first)}",
+                          f"at token {first} {self._quoted(ids, first)} instead of {self._quoted(due_ids, first)}",
                           "Another template or tokenizer made it, or it belongs to another record.")
-        due = due_labels != IGNORED
         more, fewer = np.flatnonzero(trained & ~due), np.flatnonzero(due & ~trained)
-        if not len(more) and not len(fewer):
-            return None
         said = [f"{len(places)} {word} (first at token {places[0]}: {self._quoted(ids, places[0])})"
                 for places, word in ((more, "more"), (fewer, "fewer")) if len(places)]
         return _fault("unlike the record", name, f"trained on the {due.sum()} tokens that its record's answers take",
-                      " and ".join(said), "Set labels as chat.encode does.")
+                      " and ".join(said), "Set labels as chat.encode does.") if said else None
+
+    def _beside_due(self, row: Row) -> tuple[np.ndarray, ...]:
+        """The ids that the row has and should have, and where it is trained and should be; padding left out."""
+        real = self.real(row)
+        due_ids, due_labels = (np.asarray(column[:real.sum()]) for column in row.whole)
+        return row.ids[real], due_ids, row.trained[real], due_labels != IGNORED
+
+    def _more_than_due(self, row: Row) -> bool:
+        ids, due_ids, trained, due = self._beside_due(row)
+        return not np.array_equal(ids, due_ids) or bool((trained & ~due).any())
 
     def _opens(self, ids: np.ndarray, start: int) -> bool:
         """Whether an answer begins at a place, or the template's openings are nowhere in the row to tell."""
@@ -214,7 +222,8 @@ class Judge:
 
     def _quoted(self, ids, place: int, before: bool = False, most: int = _QUOTED_TOKENS) -> str:
         part = ids[max(0, place + 1 - most):place + 1] if before else ids[place:place + most]
-        return f"“{visible(self._text(part).strip(HALF))}”" if len(part) else "nothing"
+        text = visible(self._text(part).strip(HALF))
+        return f"“{text[-_QUOTED:] if before else text[:_QUOTED]}”" if len(part) else "nothing"
 
     def _text(self, ids) -> str:
         return self.tokenizer.decode(list(map(int, ids)), skip_special_tokens=False, clean_up_tokenization_spaces=False)

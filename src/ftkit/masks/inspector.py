@@ -6,7 +6,7 @@ Knows nothing about models or training. What is shown is static: text, or HTML t
 import html
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ftkit.errors import Refusal, refusal
 from ftkit.masks.faults import KINDS, Judge
-from ftkit.masks.pieces import LINE_END, SPACE, Piece, pieces, visible
+from ftkit.masks.pieces import LINE_END, NOTHING, SPACE, Piece, pieces, visible_parts
 from ftkit.masks.rows import Row, read
 
 OPEN, CLOSE = "⟦", "⟧"
@@ -176,7 +176,7 @@ def _header(view: Inspection, place: int) -> str:
     edges = np.flatnonzero(np.diff(np.concatenate(([False], trained, [False])).astype(np.int8)))
     answers = [f"{stop - start} at {start}–{stop - 1}" for start, stop in zip(edges[::2], edges[1::2], strict=True)]
     where = "; ".join(answers[:_NAMED_ANSWERS]) + ("; …" if len(answers) > _NAMED_ANSWERS else "")
-    padding = f", {len(real) - real.sum()} of padding" if not real.all() else ""
+    padding = f" and {len(real) - real.sum()} of padding" if not real.all() else ""
     return (f"record {place}: {real.sum()} tokens{padding}, {trained.sum()} with loss "
             f"({trained.sum() / max(1, real.sum()):.0%})" + (f", by turn: {where}" if answers else ""))
 
@@ -225,24 +225,36 @@ def _stretch(row: Row, start: int, stop: int, tokenizer) -> list[_Run]:
 def _as_text(runs: list[_Run]) -> str:
     parts = []
     for run in runs:
-        text = "".join(_lines(visible("".join(piece.text for piece in group)))
-                       for _, group in itertools.groupby(run.pieces, key=lambda piece: piece.special))
-        parts.append(f" … {run.note} … " if run.note else f"{OPEN}{text}{CLOSE}" if run.trained else text)
+        text = "".join(_lines(shown) for _, shown in _shown(run.pieces))
+        parts.append(f" … {run.note} … " if run.note else _closed(OPEN, text, CLOSE) if run.trained else text)
     return "".join(parts).rstrip("\n")
+
+
+def _closed(opening: str, text: str, closing: str) -> str:
+    """The text in marks; a line's end at its end comes behind them, so that no mark stands alone on a line."""
+    inner = text.removesuffix("\n")
+    return opening + inner + closing + text[len(inner):]
 
 
 def _as_html(runs: list[_Run]) -> str:
     parts = []
     for run in runs:
-        text = "".join(map(_piece_html, run.pieces))
+        text = "".join(_piece_html(piece, shown) for piece, shown in _shown(run.pieces))
         parts.append(f"<em> … {_escaped(run.note)} … </em>" if run.note else
                      f"<mark><b>{OPEN}</b>{text}<b>{CLOSE}</b></mark>" if run.trained else text)
     return "".join(parts)
 
 
-def _piece_html(piece: Piece) -> str:
+def _shown(found: list[Piece]) -> Iterator[tuple[Piece, str]]:
+    """Each piece with its visible text; a space at the end of a text beside a control token must be seen."""
+    for _, group in itertools.groupby(found, key=lambda piece: piece.special):
+        group = list(group)
+        yield from zip(group, visible_parts([piece.text for piece in group]), strict=True)
+
+
+def _piece_html(piece: Piece, shown: str) -> str:
     many = f"tokens {piece.start}–{piece.stop - 1}" if piece.stop - piece.start > 1 else f"token {piece.start}"
-    shown = _lines(_escaped(visible(piece.text) or "∅")).replace(SPACE, f"<small>{SPACE}</small>")
+    shown = _lines(_escaped(shown or NOTHING)).replace(SPACE, f"<small>{SPACE}</small>")
     tag = "kbd" if piece.special else "span"
     return f'<{tag} title="{many}">{shown}</{tag}>'
 

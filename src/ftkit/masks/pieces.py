@@ -3,6 +3,7 @@
 Knows nothing about labels; any tokenizer of transformers will do, slow or fast.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,8 @@ HALF = "\ufffd"  # what a decoder writes for bytes that are no character yet
 _METASPACE = "▁"  # begins a token after a space in SentencePiece's alphabet
 _OWN_MARKS = "⟦⟧" + LINE_END + SPACE + NOTHING
 _SHOWN_AS_ESCAPE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}  # control, bidi, private, odd white space
+_SEEN, _ZERO = "\0", "\ue000"  # while text is made visible: a space that must be seen, and a zero byte of the text
+_SIGNS = {_SEEN: SPACE, _ZERO: "\\x00", "\n": LINE_END, " ": " "}
 _EDGE_SPACES = re.compile(r"^ +| +$| {2,}| +(?=\n)|(?<=\n) +")
 
 
@@ -64,15 +67,19 @@ def visible(text: str) -> str:
         >>> visible(" a b  c\\n\\u202e")
         '␣a b␣␣c↵\\\\u202e'
     """
-    text = _EDGE_SPACES.sub(lambda match: "\0" * len(match[0]), text.replace("\0", "\ue000"))
-    return "".join(map(_sign, text))
+    return visible_parts([text])[0]
+
+
+def visible_parts(texts: Sequence[str]) -> list[str]:
+    """Each of the texts made visible as a part of the whole that they make together."""
+    whole = _EDGE_SPACES.sub(lambda match: _SEEN * len(match[0]), "".join(texts).replace(_SEEN, _ZERO))
+    stops = list(itertools.accumulate(map(len, texts)))
+    return ["".join(map(_sign, whole[stop - len(text):stop])) for text, stop in zip(texts, stops, strict=True)]
 
 
 def _sign(character: str) -> str:
-    if character in "\0\n ":
-        return {"\0": SPACE, "\n": LINE_END, " ": " "}[character]
-    if character == "\ue000":
-        return "\\x00"
+    if character in _SIGNS:
+        return _SIGNS[character]
     if character in _OWN_MARKS or unicodedata.category(character) in _SHOWN_AS_ESCAPE:
         return character.encode("unicode_escape").decode("ascii") if ord(character) > 31 else repr(character)[1:-1]
     return character

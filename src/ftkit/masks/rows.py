@@ -61,7 +61,8 @@ def read(data: Any, tokenizer, records: Iterable | None = None, seq_len: int | N
     if len(records) != len(rows):
         raise refusal("records", f"as many as there are rows ({len(rows)})", len(records),
                       "Leave out those that the encoder dropped: report['reasons'] of chat.encode_all names them.")
-    return [row._replace(whole=_encoded(record, tokenizer, None).whole) for row, record in zip(rows, records, strict=True)]
+    return [row._replace(whole=_encoded(record, tokenizer, None).whole)
+            for row, record in zip(rows, records, strict=True)]
 
 
 def _rows(data: Any, tokenizer, seq_len: int | None) -> Iterator[Row]:
