@@ -31,7 +31,9 @@ _INVISIBLE = dict.fromkeys([0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F)
 # C1 controls are what Windows-1252 has quotes and dashes at, read as Latin-1
 _C1 = {code: bytes([code]).decode("cp1252", errors="ignore") for code in range(0x80, 0xA0) if code != 0x85}
 _TABLE = {**_WIDTHS, **_COMPATIBLE, **_SPACES, **_LINE_ENDS, **_C1, **_INVISIBLE}
-_JOINERS = re.compile("(?<![\u0600-\u1fff\u2190-\U0001ffff\ufe0f])[\u200c\u200d]|[\u200c\u200d](?=[\\s\x00-\x7f]|$)")
+# joiners mean something between letters of Arabic or Indian scripts and between emoji, nowhere else
+_JOINED = "[\u0600-\u1fff\u2190-\u2bff\ufe0f\U0001f000-\U0001faff]"
+_JOINERS = re.compile(f"(?<={_JOINED})([\u200c\u200d])[\u200c\u200d]*(?={_JOINED})|[\u200c\u200d]+")
 _ODD = re.compile("[^\n\t\x20-\x7e\u00a1-\u00ac\u00ae-\u024f\u2010-\u2027\u2030-\u205e\u3001-\u303f\u4e00-\u9fff"
                   "！（），：；？～]|[\u0300-\u036f]")
 _INDENT = re.compile("^\u3000+", re.MULTILINE)  # how a Chinese paragraph begins
@@ -85,7 +87,7 @@ def normalised(text: str) -> str:
         text = repaired(text)
     if _ODD.search(text):
         text = _INDENT.sub("", unicodedata.normalize("NFC", text.replace("\r\n", "\n")))
-        text = _JOINERS.sub("", text.translate(_TABLE))
+        text = _JOINERS.sub(r"\1", text.translate(_TABLE))
         text = unicodedata.normalize("NFC", text)  # an accent may have stood behind what is gone
     if _SPACING.search(text):
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
