@@ -48,7 +48,7 @@ def test_text_that_was_right_is_not_repaired(text):
 
 
 def test_utf8_read_as_gb18030_is_repaired():
-    assert repaired("患者发烧三天怎么办呢".encode().decode("gb18030")) == "患者发烧三天怎么办呢"
+    assert repaired("发烧怎么办呢".encode().decode("gb18030")) == "发烧怎么办呢"
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -77,7 +77,7 @@ def near_duplicates(records: list[dict], threshold: float = 0.8, same_numbers: b
     order = sorted(range(len(records)), key=lambda number: (-sum(map(len, parts[number])), number))
     dropped: dict[int, Dropped] = {}
     index = _Index(parts, threshold, workers, same_numbers)
-    for number in order:
+    for number in index.workers.counted("near duplicates", order):
         near = index.near(number)
         if near:
             similarity, other = max(near, key=lambda pair: (pair[0], -pair[1]))
@@ -108,7 +108,7 @@ def near_pairs(texts: Sequence[str | tuple[str, ...]], threshold: float = 0.8, *
     Taught in: 03_data
     """
     index = _Index([text if isinstance(text, tuple) else (text,) for text in texts], threshold, workers)
-    for number in range(len(texts)):
+    for number in index.workers.counted("near pairs", range(len(texts))):
         yield from ((other, number, similarity) for similarity, other in index.near(number))
         index.insert(number)
 
@@ -188,7 +188,8 @@ class _Index:
             raise refusal("threshold", "above 0 and at most 1", threshold, "Take 0.8 to begin with.")
         self.parts = [tuple(part for part in own if part) for own in parts]
         self.threshold, self.same_numbers = threshold, same_numbers
-        signatures = list((workers or Workers(1)).map("near duplicates", _signature, self.parts))
+        self.workers = workers or Workers(1)
+        signatures = list(self.workers.map("signatures", _signature, self.parts))
         self.signatures = numpy.array(signatures).reshape(-1, BANDS * ROWS)
         self.lsh = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
         self.minhash = MinHash(num_perm=BANDS * ROWS, seed=1)  # one for all: making each its own takes half the time

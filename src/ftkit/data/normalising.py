@@ -83,16 +83,8 @@ def normalised(text: str) -> str:
 
     Taught in: 03_data
     """
-    if _MANGLED.search(text):
-        text = repaired(text)
-    if _ODD.search(text):
-        text = _INDENT.sub("", unicodedata.normalize("NFC", text.replace("\r\n", "\n")))
-        text = _JOINERS.sub(r"\1", text.translate(_TABLE))
-        text = unicodedata.normalize("NFC", text)  # an accent may have stood behind what is gone
-    if _SPACING.search(text):
-        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        text = re.sub(r"\n{3,}", "\n\n", "\n".join(_INNER.sub(" ", line.rstrip()) for line in lines)).strip("\n")
-        text = text if "\n" in text else text.strip()
+    while (cleaner := _cleaned(text)) != text:  # what is invisible may have hidden what can be repaired
+        text = cleaner
     return text
 
 
@@ -120,6 +112,20 @@ def repaired(text: str) -> str:
 def _byte(character: str) -> bytes:
     """Windows-1252 leaves five bytes out, which programs pass through as they are."""
     return bytes([ord(character)]) if character <= "\xa0" else character.encode("cp1252")
+
+
+def _cleaned(text: str) -> str:
+    if _MANGLED.search(text):
+        text = repaired(text)
+    if _ODD.search(text):
+        text = _INDENT.sub("", unicodedata.normalize("NFC", text.replace("\r\n", "\n")))
+        text = _JOINERS.sub(r"\1", text.translate(_TABLE))
+        text = unicodedata.normalize("NFC", text)  # an accent may have stood behind what is gone
+    if _SPACING.search(text):
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        text = re.sub(r"\n{3,}", "\n\n", "\n".join(_INNER.sub(" ", line.rstrip()) for line in lines)).strip("\n")
+        text = text if "\n" in text else text.strip()
+    return text
 
 
 def _one(record: dict) -> tuple[dict | None, list[str]]:

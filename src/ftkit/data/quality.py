@@ -4,7 +4,6 @@ Rules look at form alone. Whether an answer is true is beyond them, and short an
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -216,6 +215,6 @@ def _common(sign: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _identifier():
-    from py3langid.langid import LanguageIdentifier, MODEL_FILE
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
