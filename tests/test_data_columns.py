@@ -42,7 +42,8 @@ def test_the_learners_own_column_names_are_understood(columns, row, record):
 
 BAD_COLUMNS = [
     (None, ["text", "label"], "a.csv: columns must be one of instruction/output, prompt/completion, question/answer, "
-     "问题/回答, messages, conversations, text, got 'text, label'. Say which with columns=\"instruction=<column>,output=<column>\""),
+     "问题/回答, messages, conversations, text, got 'text, label'. Say which with "
+     "columns=\"instruction=<column>,output=<column>\""),
     (None, [], r"a.csv: columns must be one of .*, got '\(none\)'."),
     (None, ["question", "answer", "prompt", "completion"], "a.csv: columns must be of one known kind, got 'question, "
      "answer, prompt, completion'. There are prompt/completion and prompt/answer and .* Say which"),

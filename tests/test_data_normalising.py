@@ -54,7 +54,8 @@ def test_utf8_read_as_gb18030_is_repaired():
 @pytest.mark.parametrize("seed", range(30))
 def test_normalising_twice_is_normalising_once(seed):
     generator = random.Random(seed)
-    odd = "\u3000\u00a0\u200b\u200d\u200c\r\n\t \ufeff\x00\x07\x85\x92\u2028ＡＢ１．，！。？e\u0301⼀ﬁ²①Ã©â€™中文字a b鐨勬\u0300\ufe0f👨"
+    odd = ("\u3000\u00a0\u200b\u200d\u200c\r\n\t \ufeff\x00\x07\x85\x92\u2028"
+           "ＡＢ１．，！。？e\u0301⼀ﬁ²①Ã©â€™中文字a b鐨勬\u0300\ufe0f👨")
     for _ in range(60):
         text = "".join(generator.choices(odd, k=generator.randrange(1, 30)))
         once = normalised(text)
@@ -63,13 +64,15 @@ def test_normalising_twice_is_normalising_once(seed):
 
 
 def test_a_record_left_without_words_is_dropped_and_others_keep_their_place():
-    given = [{"instruction": "\u200b", "input": "", "output": "a"}, {"instruction": "q", "input": "", "output": "\u3000"},
+    given = [{"instruction": "\u200b", "input": "", "output": "a"},
+             {"instruction": "q", "input": "", "output": "\u3000"},
              {"instruction": "ｑ", "input": "", "output": "a", "id": 7}, {"text": "\u200b "}, {"text": "b\ufffd&nbsp;"},
              {"messages": [{"role": "user", "content": "ｈｉ"}, {"role": "assistant", "content": "ｙｏ"}]}]
     kept, report = normalise(given)
     assert kept == [{"instruction": "q", "input": "", "output": "a", "id": 7, "place": 2},
                     {"text": "b\ufffd&nbsp;", "place": 4},
-                    {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}], "place": 5}]
+                    {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}],
+                     "place": 5}]
     assert [(entry.place, entry.reason) for entry in report.dropped] == [
         (place, "nothing left after normalising") for place in (0, 1, 3)]
     assert (report.records_in, report.records_out, report.changed) == (6, 3, 2)

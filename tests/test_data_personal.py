@@ -88,7 +88,8 @@ def test_every_text_of_a_record_is_searched_and_none_is_dropped():
     given = [{"instruction": "打13812345678", "input": "或13912345678", "output": "好", "id": "13812345678"},
              {"messages": talk}, {"text": "无"}]
     records, report = personal(given)
-    assert records[0] == {"instruction": "打<PHONE>", "input": "或<PHONE>", "output": "好", "id": "13812345678", "place": 0}
+    assert records[0] == {"instruction": "打<PHONE>", "input": "或<PHONE>", "output": "好", "id": "13812345678",
+                          "place": 0}
     assert [turn["content"] for turn in records[1]["messages"]] == ["我是<PHONE>", "<EMAIL>"]
     assert (report.records_in, report.records_out, report.changed, report.notes) == (3, 3, 2, {"PHONE": 3, "EMAIL": 1})
     assert given[1]["messages"] is talk and talk[0]["content"] == "我是13812345678"
@@ -105,9 +106,9 @@ def test_the_labelled_set_is_large_bilingual_and_has_hard_negatives():
 def test_recall_and_precision_are_measured_and_below_all():
     rows = {row["kind"]: row for row in measure()}
     assert rows["NAME"]["recall"] == rows["ADDRESS"]["recall"] == 0
-    assert 0.85 < rows["PHONE"]["recall"] < 1 and rows["PHONE"]["precision"] > 0.95
+    assert 0.85 < rows["PHONE"]["recall"] < 1 and 0.9 < rows["PHONE"]["precision"] < 1
     assert rows["BANK_CARD"]["recall"] == 1 and 0.6 < rows["EMAIL"]["recall"] < 0.9
-    assert 0.5 < rows["all"]["recall"] < 0.75
+    assert 0.5 < rows["all"]["recall"] < 0.75 and 0.9 < rows["all"]["precision"] < 1
     assert rows["all"]["labelled"] == rows["all"]["found"] + rows["all"]["missed"]
 
 

@@ -9,7 +9,8 @@ GOOD = [
     ("Is it a fever?", "Yes."), ("37.5度算发烧吗？", "是"), ("2+3=?", "5"), ("打招呼", "哈哈哈"),
     ("一名患者出现发热、皮肤感染等症状，应该如何治疗？", "建议口服抗生素，并且注意休息。"),
     ("繁體中文的問題，請問怎麼辦？", "請多喝水，並且測量體溫，若持續不退請就醫。"),
-    ("Which drugs?", "Hydroxychloroquine, methotrexate and azathioprine."), ("What scans?", "MRI, CT, ECG, EEG, PET, SPECT"),
+    ("Which drugs?", "Hydroxychloroquine, methotrexate and azathioprine."),
+    ("What scans?", "MRI, CT, ECG, EEG, PET, SPECT"),
     ("Write a function.", "def add(a, b):\n    return a + b"), ("", "A page about nothing in particular."),
     ("List them.", "1. one\n2. two\n3. three\n4. four\n5. five\n6. six"),
     ("请问 COPD 患者能用 albuterol 吗？", "可以，按需使用，每次 2 喷，症状加重时及时就医。"),
@@ -40,7 +41,8 @@ def test_a_bad_record_is_named_by_its_rule(question, answer, rule):
 
 
 def test_values_are_given_with_the_rule():
-    assert fault("q", "haha haha haha haha haha haha").value == pytest.approx(repetition("haha haha haha haha haha haha"))
+    answer = "haha haha haha haha haha haha"
+    assert fault("q", answer) == Fault("repetition", repetition(answer))
     assert fault("？", "a") == Fault("question too short", 0)
     kept, report = quality([{"instruction": "q", "output": "a \ufffd"}, {"instruction": "q", "output": "yes"}])
     assert [record["place"] for record in kept] == [1]

@@ -122,7 +122,8 @@ def test_plain_ascii_and_nothing_at_all_are_utf8():
 
 
 @pytest.mark.parametrize(("raw", "sentence"), [
-    (b"caf\xe9, th\xe9, \xff", r"a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252, got b'caf.xe9, th.xe9, .xff'. Save"),
+    (b"caf\xe9, th\xe9, \xff",
+     r"a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252, got b'caf.xe9, th.xe9, .xff'. Save"),
     (b"\xef\xbb\xbf\xff", "a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
     (b"\xff\xfe\x00\xd8", "a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
     (b"\x00\xd8\x00\xd8\x00", "a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ftkit.errors import Refusal, refusal
 
-_BOMS = [(b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")]
+_BOMS = [(b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xef\xbb\xbf", "utf-8-sig"),
+         (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")]
 _GUESSES = ("gb18030", "big5hkscs", "cp1252", "utf-16-le", "utf-16-be")  # the earlier where two are as good
 _LEAST_PLAUSIBLE = 0.5
 _JUDGED = 5000  # characters beyond ASCII that are looked at

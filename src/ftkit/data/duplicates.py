@@ -202,7 +202,8 @@ class _Index:
         own, near = self.parts[number], []
         for other in (other for other, share in zip(found, agreeing, strict=True) if share >= self.threshold - FAR):
             similarity = _similarity(own, self.parts[other])
-            if similarity >= self.threshold and not (self.same_numbers and _numbers(own) != _numbers(self.parts[other])):
+            differ = self.same_numbers and _numbers(own) != _numbers(self.parts[other])
+            if similarity >= self.threshold and not differ:
                 near.append((similarity, other))
         return near
 

@@ -2,9 +2,9 @@ r"""One way of writing the same text: Unicode form, widths, invisible characters
 
 What is done, and why not more:
 
-- The form is NFC. NFKC would turn 10² into 102, ① into 1 and ，into a comma: it changes what is said. Only what PDF files
-  and input methods produce is mapped as NFKC does: ligatures (ﬁ), radicals in place of characters (⼀), and full-width
-  Latin letters, digits and signs (３７．５ becomes 37.5).
+- The form is NFC. NFKC would turn 10² into 102, ① into 1 and ，into a comma: it changes what is said. Only what PDF
+  files and input methods produce is mapped as NFKC does: ligatures (ﬁ), radicals in place of characters (⼀), and
+  full-width Latin letters, digits and signs (３７．５ becomes 37.5).
 - Chinese punctuation （，。！？：；）stays: it is how Chinese is written.
 - Text that was decoded with the wrong encoding is repaired only where the repair reads every character of it.
 - Spaces in a row become one, at the start of a line they stay (program text); more than one empty line becomes one.

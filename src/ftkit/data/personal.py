@@ -58,13 +58,14 @@ PATTERNS = {
         r"(?<!\d)\+(?!86)[1-9]\d{0,2}[ \-]?(?:\(?\d{1,4}\)?[ \-]?){2,4}\d{2,4}(?!\d)"),
     "CHAT_ID": (rf"(?<={_CHAT}(?:号码?|\s?id|\s?number)?(?:[是为]|\sis\s)?[\s:]{{0,3}})[1-9]\d{{4,11}}(?!\d)",
                 rf"(?<={_CHAT}(?:号码?[是为]?|\s?id)?(?:\s?:\s?|号|\sid\s|\sis\s))[a-z][a-z0-9_\-]{{5,19}}",
-                rf"(?<={_CHAT}(?:号码?)?)[a-z](?=[a-z\-]*[\d_])[a-z0-9_\-]{{5,19}}"),
+                rf"(?<={_CHAT}(?:号码?)?\s?)[a-z](?=[a-z\-]*[\d_])[a-z0-9_\-]{{5,19}}"),
 }
 KINDS = tuple(PATTERNS)  # where two of them claim the same place, the earlier has it
 _WIDTHS = {**{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}, 0x3000: " ", 0xA0: " ", 0x2011: "-", 0x2212: "-"}
-_HINT = re.compile(r"@|\d[^\w]{0,3}\d[^\w]{0,3}\d[^\w]{0,3}\d|(?i:QQ|扣扣|微信|wechat|weixin|vx|wx|加v)|[零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖]{3}")
-_PROVINCES = frozenset("11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 "
-                       "81 82 83 91".split())
+_HINT = re.compile(rf"@|\d[^\w]{{0,3}}\d[^\w]{{0,3}}\d[^\w]{{0,3}}\d|(?i:QQ|扣扣|微信|wechat|weixin|vx|wx|加v)|"
+                   rf"{_NUMERAL}{{11}}")  # a text without any of these holds nothing that is looked for
+_PROVINCES = frozenset("11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 "
+                       "71 81 82 83 91".split())
 _CARDS = {"4": (13, 16, 19), "5[1-5]": (16,), "2[2-7]": (16,), "3[47]": (15,), "3[068]": (14,), "35": (16,),
           "62": (16, 17, 18, 19), "60": (16, 19)}
 
@@ -226,7 +227,8 @@ def _analyzer():
         recogniser.validate_result = _VALID.get(kind, lambda text: None)
         recognisers.append(recogniser)
     registry = RecognizerRegistry(recognisers, supported_languages=["zh"])
-    return AnalyzerEngine(registry, NoOpNlpEngine([{"lang_code": "zh", "model_name": "none"}]), supported_languages=["zh"])
+    no_model = NoOpNlpEngine([{"lang_code": "zh", "model_name": "none"}])
+    return AnalyzerEngine(registry, no_model, supported_languages=["zh"])
 
 
 def _valid_id(text: str) -> bool:

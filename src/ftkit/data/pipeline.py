@@ -103,7 +103,7 @@ def prepare(records: list[dict], steps: Sequence[Step] = STEPS, *, seed: int = 0
 
 def _run(step: Step, number: int, records: list[dict], workers: Workers) -> tuple[list[dict], StepReport]:
     if not callable(step):
-        raise refusal(f"steps[{number}]", "a function of records", step, "Pass the function itself, without calling it.")
+        raise refusal(f"steps[{number}]", "a function of records", step, "Pass the function, without calling it.")
     takes_workers = "workers" in inspect.signature(step).parameters
     result = step(records, workers=workers) if takes_workers else step(records)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], StepReport)):

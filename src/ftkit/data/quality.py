@@ -19,8 +19,8 @@ _FEWEST = 20  # characters before a share means anything
 _SIGN = re.compile(r"[\W_]")
 _ORDINARY = re.compile(r"[\w\s，。！？：；、（）《》“”‘’…—·,.!?:;()\[\]{}<>'\"/%+=*&#$@~^|\\`-]")
 _REPLACED = re.compile("\ufffd|锟斤拷|烫烫烫")
-_PLACEHOLDER = re.compile(r"n/?a|nan|null|none|nil|undefined|todo|tbd|test|#(?:n/a|ref!|value!|name\?|div/0!)|[.。…?？-]+|"
-                          r"暂无|待补充|略|见图|同上", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"n/?a|nan|null|none|nil|undefined|todo|tbd|test|#(?:n/a|ref!|value!|name\?|div/0!)|"
+                          r"[.。…?？-]+|暂无|待补充|略|见图|同上", re.IGNORECASE)
 _CJK = re.compile("[\u3400-\u9fff]")
 _OTHER_CJK = re.compile("[\u3040-\u30ff\uac00-\ud7af]")
 _LATIN = re.compile(r"[A-Za-z][a-z]+")  # not abbreviations
