@@ -283,3 +283,22 @@ def test_lines_by_name_on_a_logarithmic_axis_have_ticks_where_their_points_are(a
 def test_lines_over_what_is_no_number_are_refused():
     with pytest.raises(Refusal, match=r"x in points\[0\] must be a finite number, got 'wide'"):
         plots.lines([("nf4", "wide", 1.0)], x_label="", unit="", title="")
+
+
+def test_a_funnel_has_a_bar_for_what_is_left_and_one_for_what_was_dropped(ax):
+    rows = [{"step": "normalise", "records_in": 10, "records_out": 10},
+            {"step": "quality", "records_in": 10, "records_out": 7}]
+    assert plots.funnel(rows, ax) is ax
+    assert [float(bar.get_width()) for bar in ax.patches] == [10, 0, 7, 3]
+    assert [text.get_text() for text in ax.texts] == ["10", "7  (-3)"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["normalise", "quality"]
+    assert {bar.get_hatch() for bar in ax.patches} == {None, "///"}
+
+
+@pytest.mark.parametrize(("rows", "words"), [
+    ([], "rows must be at least one record"), ([{"step": "a", "records_in": 1}], "It has no records_out"),
+    ([("a", 1, 2)], r"records_out in rows\[0\] must be between 0 and records_in, 1, got '2'"),
+])
+def test_a_funnel_of_impossible_steps_is_refused(rows, words, ax):
+    with pytest.raises(Refusal, match=words):
+        plots.funnel(rows, ax)

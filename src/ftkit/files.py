@@ -132,7 +132,7 @@ def _marked(raw: bytes) -> str | None:
     for bom, encoding in _BOMS:
         if raw.startswith(bom):
             return encoding
-    head = raw[:4096]
+    head = raw[:4096].rstrip(b"\0")  # zeros at the end are no text in any encoding
     if head.count(b"\0") > len(head) // 64:  # text in UTF-8 or GB18030 has none
         even, odd = head[::2].count(b"\0"), head[1::2].count(b"\0")
         return "utf-16-le" if odd >= even else "utf-16-be"

@@ -224,13 +224,16 @@ def _from_text(path: Path, name: str) -> tuple[str, str]:
 def _from_html(path: Path, name: str) -> tuple[str, str]:
     """What a page says, without menus and adverts; all of its text where no main part is found."""
     import trafilatura
+    from trafilatura.settings import use_config
 
     raw = path.read_bytes()
     said = _CHARSET.search(raw[:2048])
     text = _as_said(raw, said[1].decode("ascii")) if said else None
     text = decode(raw, name)[0] if text is None else text
+    settings = use_config()
+    settings.set("DEFAULT", "MIN_EXTRACTED_SIZE", "60")  # its 250 characters are of English; Chinese takes fewer
     metadata = trafilatura.extract_metadata(text)
-    main = trafilatura.extract(text, output_format="markdown", include_comments=False, include_tables=True)
+    main = trafilatura.extract(text, output_format="markdown", include_comments=False, config=settings)
     return (metadata.title if metadata else "") or "", main or trafilatura.html2txt(text)
 
 
