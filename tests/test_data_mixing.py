@@ -35,7 +35,7 @@ def test_repetition_is_said_and_even():
     (GENERAL, 1, "share must be from 0 up to but without 1, got 1."),
     (GENERAL, -0.1, "share must be from 0 up to but without 1, got -0.1."),
     ([], 0.1, r"general must be at least one record, got \[\]. Give general records, or take share=0."),
-    (GENERAL, 0.5, "general must be at least 90 records for a share of 0.5, got 30. Give more, take a share of 0.25, or"),
+    (GENERAL, 0.5, "general must be at least 90 records for a share of 0.5, got 30. Give more, take a share of 0.25"),
 ])
 def test_a_mixture_that_cannot_be_is_refused(general, share, words):
     with pytest.raises(Refusal, match=words):
@@ -82,8 +82,8 @@ def test_each_way_does_what_it_says():
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: augment([ASKED], {}), r"ways must be functions by name, got \{\}."),
     (lambda: augment([ASKED], {"x": case()}, 0), "copies must be 1 or more, got 0."),
-    (lambda: augment([{"text": "a"}], {"x": case()}), r"record must be one with an instruction or with messages, got \["),
-    (lambda: templates(["no place"]), r"patterns must be texts with \{\} once, where the question goes, got 'no place'."),
+    (lambda: augment([{"text": "a"}], {"x": case()}), r"record must be one with an instruction or with messages, got"),
+    (lambda: templates(["no place"]), r"patterns must be texts with \{\} once, where the question goes, got 'no place'"),
     (lambda: templates([]), r"patterns must be texts with \{\} once"),
     (lambda: synonyms({"a": "b"}), "table must be words with a list of synonyms each, such as"),
     (lambda: synonyms({}), "table must be words with a list of synonyms each"),
