@@ -133,7 +133,7 @@ def test_a_csv_field_longer_than_the_usual_limit_is_read(tmp_path):
 BAD_FILES = [
     ("a.json", b"", "a.json must be a file with rows, got '0 bytes without text'. Check that it was saved whole."),
     ("a.csv", b" \n\n", "a.csv must be a file with rows, got '3 bytes without text'."),
-    ("a.json", b'[{"ask": "a"},\n {"ask": }]', "a.json, line 2, column 10 must be valid JSON, got 'Expecting value'."),
+    ("a.json", b'[{"ask": },\n {"ask": }]', "a.json, line 1, column 10 must be valid JSON, got 'Expecting value'."),
     ("a.json", b'{"ask": "a"', "a.json, line 1, column 12 must be valid JSON, got \"Expecting ',' delimiter\"."),
     ("a.json", b"[" * 100_000, "a.json must be valid JSON, got 'maximum recursion depth exceeded"),
     ("a.json", b"[]", r"a.json must be a list of records, got \[\]. Check that it was saved whole."),
@@ -215,3 +215,22 @@ def test_objects_one_after_the_other_are_rows_whatever_their_lines(tmp_path, con
 def test_comments_in_json_are_refused_as_such(tmp_path, content, place):
     with pytest.raises(Refusal, match=f"a.json, {place} must be valid JSON, got 'a comment, which JSON has none of'."):
         open_rows(written(tmp_path, "a.json", content.encode()))
+
+
+@pytest.mark.parametrize(("content", "bad"), [
+    ('[{"ask": "q"},\n{"ask": "q" "b": 1},\n  {"ask": "r"}]', [(2, '{"ask": "q" "b": 1},', "line 2")]),
+    ('[{"ask": "q"},\n{"ask": "r"},\n]', []),
+    ('[{"ask": "q"},\n{"ask": "r"},\n{"ask": "s', [(3, '{"ask": "s', "line 3")]),
+    ('[\n{"ask": "q"}\n{"ask": "r"}\n] trailing', [(3, "] trailing", "line 4")]),
+])
+def test_a_broken_list_gives_its_good_objects_and_names_the_bad_ones(tmp_path, content, bad):
+    rows = list(open_rows(written(tmp_path, "a.json", content.encode())).rows)
+    assert [row.value for row in rows if not row.reason] == [{"ask": "q"}, {"ask": "r"}]
+    found = [row for row in rows if row.reason]
+    assert [(row.line, row.value) for row in found] == [(line, value) for line, value, _ in bad]
+    assert all(place in row.reason for row, (*_, place) in zip(found, bad, strict=True))
+
+
+def test_a_spreadsheet_s_text_file_is_read_by_its_tabs(tmp_path):
+    path = written(tmp_path, "a.txt", "ask\tanswer\r\n发烧\t休息\r\n".encode("utf-16"))
+    assert [row.value for row in open_rows(path).rows] == [{"ask": "发烧", "answer": "休息"}]

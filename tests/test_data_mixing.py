@@ -83,7 +83,7 @@ def test_each_way_does_what_it_says():
     (lambda: augment([ASKED], {}), r"ways must be functions by name, got \{\}."),
     (lambda: augment([ASKED], {"x": case()}, 0), "copies must be 1 or more, got 0."),
     (lambda: augment([{"text": "a"}], {"x": case()}), r"record must be one with an instruction or with messages, got"),
-    (lambda: templates(["no place"]), r"patterns must be texts with \{\} once, where the question goes, got 'no place'"),
+    (lambda: templates(["no place"]), r"patterns must be texts with \{\} once, where the question goes, got 'no"),
     (lambda: templates([]), r"patterns must be texts with \{\} once"),
     (lambda: synonyms({"a": "b"}), "table must be words with a list of synonyms each, such as"),
     (lambda: synonyms({}), "table must be words with a list of synonyms each"),

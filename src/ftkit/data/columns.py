@@ -20,8 +20,8 @@ NAMES = {
                     "患者提问",
                     "问诊", "問題", "提問", "題目"),
     "output": ("output", "completion", "answer", "answers", "response", "reply", "a", "assistant", "bot",
-               "model output", "answer text", "model response", "输出", "回答", "答案", "答", "答复", "回复", "响应",
-               "助手", "标准答案", "参考答案", "回答内容", "医生回答", "医生回复", "輸出", "回覆"),
+               "model output", "answer text", "model response", "target", "输出", "回答", "答案", "答", "答复", "回复",
+               "响应", "助手", "标准答案", "参考答案", "回答内容", "医生回答", "医生回复", "輸出", "回覆"),
     "input": ("input", "输入", "輸入", "补充", "context", "上下文", "背景", "材料"),
     "system": ("system", "system prompt", "系统", "系统提示", "系统提示词", "系統"),
     "history": ("history", "历史", "历史对话"),
@@ -111,7 +111,8 @@ def _by_name(present: list[str], name: str) -> dict[str, str]:
         raise refusal(f"{name}: columns", "one of instruction/output, prompt/completion, question/answer, 问题/回答, "
                       "messages, conversations, text", listed, _SHOW)
     # The optional ones are looked up in every row: a column may first appear far down in a JSON Lines file.
-    optional = {part: (found[part] or [part])[0] for part in (*_OPTIONAL, "history")}
+    optional = {part: (found[part] or [part])[0] for part in _OPTIONAL}
+    optional["history"] = (found["history"] or [None])[0]
     if not pairs:
         part = "messages" if found["messages"] else "conversations"
         return {part: known[0], "system": optional["system"]}
