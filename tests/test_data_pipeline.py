@@ -170,6 +170,8 @@ def test_a_folder_with_other_things_in_it_is_not_written_over(tmp_path):
     with pytest.raises(Refusal, match="folder must be new, empty, or one written before, got 'one with thesis.docx'."):
         prepared.write(tmp_path)
     assert (tmp_path / "thesis.docx").read_text() == "three years of work"
+    with pytest.raises(Refusal, match="folder must be a folder, new or written before, got 'the file thesis.docx'."):
+        prepared.write(tmp_path / "thesis.docx")
     prepared.write(prepared.write(tmp_path / "new"))
 
 

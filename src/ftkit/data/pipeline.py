@@ -43,9 +43,11 @@ class Prepared:
         other files in it is not touched.
 
         Raises:
-            Refusal: the folder holds files that are not of a preparation.
+            Refusal: the folder is a file, or holds files that are not of a preparation.
         """
-        folder = Path(folder)
+        folder = Path(folder).expanduser().resolve()
+        if folder.is_file():
+            raise refusal("folder", "a folder, new or written before", f"the file {folder.name}", "Name another.")
         strange = sorted(item.name for item in folder.iterdir() if item.name not in FILES) if folder.exists() else []
         if strange:
             raise refusal("folder", "new, empty, or one written before", f"one with {', '.join(strange[:3])}",
