@@ -137,8 +137,8 @@ def repetition(text: str) -> float:
 def gibberish(text: str) -> float:
     """The share of letter pairs that ordinary words hardly have, or of Chinese characters that nobody uses.
 
-    Letter pairs are counted where a text has ten or more, Chinese characters likewise; the larger share is given. Common
-    characters in an order that means nothing pass.
+    Letter pairs are counted where a text has ten or more, Chinese characters likewise; the larger share is given.
+    Common characters in an order that means nothing pass.
 
     Example:
         >>> gibberish("asdkj qwhkzx zxcvbq hjklqw") > 0.5 > gibberish("Take it with a glass of water.")
