@@ -5,10 +5,11 @@
 The records are text-like, half English and half Chinese, of 100 characters on average, made from word lists with a
 seed. Planted in them: exact duplicates, near duplicates, junk and personal data; the pipeline must find them, or the
 run fails. Each size runs in a process of its own; memory is the sum over it and its workers, looked at twenty times
-a second, without what they share. Prints a table and writes benchmarks/results/data.json.
+a second, with what they share counted once. On a machine that others use, too, look at the processor's seconds and at
+the load before. Prints a table and writes benchmarks/results/data.json.
 
-The exponent is the slope of log(seconds) over log(records), start-up (imports of presidio and spaCy) taken off: n log n
-is 1.09 over these sizes.
+The exponent is the slope of log(seconds) over log(records), start-up (imports of presidio and spaCy) taken off, printed
+beside that of n log n over the same sizes.
 """
 
 import argparse
@@ -75,12 +76,12 @@ def planted(kind: str, new: dict, made: list[dict], generator: random.Random) ->
 
 
 def tree_bytes() -> int:
-    """Memory of this process and its workers that is their own, in bytes."""
+    """Memory of this process and its workers in bytes, what they share counted once where the system tells."""
     total = 0
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         try:
-            total += process.memory_full_info().pss if hasattr(process.memory_full_info(), "pss") else (
-                process.memory_info().rss)
+            memory = process.memory_full_info()
+            total += getattr(memory, "pss", memory.uss)
         except psutil.Error:  # ended while it was being looked at
             continue
     return total
@@ -105,7 +106,7 @@ def measure(count: int, processes: int, pipe) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    before, started = os.times(), time.perf_counter()
+    load, before, started = os.getloadavg()[0], os.times(), time.perf_counter()
     prepared = prepare(given, processes=processes, progress=show)
     elapsed_s = time.perf_counter() - started
     done.set(), watcher.join()
@@ -117,6 +118,7 @@ def measure(count: int, processes: int, pipe) -> None:
     assert all(steps[name]["dropped"] >= 0.015 * count for name in ("exact duplicates", "near duplicates", "quality"))
     pipe.send({"records": count, "mean_characters": length, "elapsed_s": elapsed_s, "start_up_s": start_up_s,
                "peak_gib": max(peak) / 2**30, "records_per_s": count / elapsed_s, "cores": used_s / elapsed_s,
+               "processor_s": used_s, "load_before": load,
                "left": len(prepared.records), "steps": list(steps.values())})
 
 
@@ -125,9 +127,9 @@ def show(step: str, done: int, total: int) -> None:
     print(f"\r  {step}: {done:,} of {total:,}   ", end="", file=sys.stderr, flush=True)
 
 
-def exponent(rows: list[dict]) -> float:
-    """The slope of log seconds over log records."""
-    points = [(math.log(row["records"]), math.log(row["elapsed_s"])) for row in rows]
+def exponent(rows: list[dict], what: str) -> float:
+    """The slope of log seconds, of the clock or of the processor, over log records."""
+    points = [(math.log(row["records"]), math.log(row[what])) for row in rows]
     return statistics.linear_regression(*zip(*points, strict=True)).slope
 
 
@@ -147,13 +149,14 @@ def main() -> None:
         process.join()
         row = rows[-1]
         print(f"\r{count:8,} records  {row['elapsed_s']:7.2f} s  {row['peak_gib']:5.2f} GiB  "
-              f"{row['records_per_s']:7.0f} records/s  {row['cores']:.2f} cores  {row['left']:,} left", flush=True)
+              f"{row['records_per_s']:7.0f} records/s  {row['cores']:.2f} cores  {row['processor_s']:6.1f} processor s  "
+              f"load before {row['load_before']:.1f}  {row['left']:,} left", flush=True)
     measured = {"processes": given.processes, "limits": LIMITS, "rows": rows}
     if len(rows) > 1:
-        measured["exponent"] = exponent(rows)
-        sizes = [{"records": n, "elapsed_s": n * math.log(n)} for n in given.sizes]
-        measured["exponent_of_n_log_n"] = exponent(sizes)
-        print(f"exponent {measured['exponent']:.2f} (n log n: {measured['exponent_of_n_log_n']:.2f})")
+        n_log_n = [{"records": count, "seconds": count * math.log(count)} for count in given.sizes]
+        measured["exponents"] = {"elapsed": exponent(rows, "elapsed_s"), "processor": exponent(rows, "processor_s"),
+                                 "n_log_n": exponent(n_log_n, "seconds")}
+        print("exponents: " + ", ".join(f"{name} {value:.2f}" for name, value in measured["exponents"].items()))
     if tuple(given.sizes) == SIZES:
         from results import write
 

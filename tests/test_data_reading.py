@@ -176,3 +176,12 @@ def test_the_real_medical_records_are_read_whole():
     train, held_out = split(reading.records, seed=0)
     assert (len(train), len(held_out)) == (7792, 866)
     assert not {r["instruction"] for r in train} & {r["instruction"] for r in held_out}
+
+
+def test_each_record_can_say_where_it_stood(tmp_path):
+    written(tmp_path / "a.csv", "question,answer\nq0,a0\n,bad\nq1,a1\n")
+    written(tmp_path / "b.json", json.dumps(GOOD[2:3]))
+    reading = read(tmp_path)
+    assert reading.places == ["a.csv, line 2", "a.csv, line 4", "b.json, row 1"]
+    assert reading.placed() == [record | {"place": place} for record, place in zip(
+        RECORDS[:3], reading.places, strict=True)]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ftkit.errors import Refusal, refusal
 
-_BOMS = [(b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")]
+_BOMS = [(b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xef\xbb\xbf", "utf-8-sig"),
+         (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")]
 _GUESSES = ("gb18030", "big5hkscs", "cp1252", "utf-16-le", "utf-16-be")  # the earlier where two are as good
 _LEAST_PLAUSIBLE = 0.5
 _JUDGED = 5000  # characters beyond ASCII that are looked at
@@ -131,7 +132,7 @@ def _marked(raw: bytes) -> str | None:
     for bom, encoding in _BOMS:
         if raw.startswith(bom):
             return encoding
-    head = raw[:4096]
+    head = raw[:4096].rstrip(b"\0")  # zeros at the end are no text in any encoding
     if head.count(b"\0") > len(head) // 64:  # text in UTF-8 or GB18030 has none
         even, odd = head[::2].count(b"\0"), head[1::2].count(b"\0")
         return "utf-16-le" if odd >= even else "utf-16-be"

@@ -14,12 +14,14 @@ from ftkit.errors import Refusal, nearest, refusal, unknown
 PARTS = ("instruction", "input", "output", "system", "history", "messages", "conversations", "text")
 # The usual names of each part, compared without case, spaces, dashes and underscores
 NAMES = {
-    "instruction": ("instruction", "prompt", "question", "query", "ask", "q", "human", "user", "user input", "user query",
-                    "question text", "指令", "指示", "提示", "提示词", "问题", "提问", "问", "问句", "题目", "用户", "用户问题",
-                    "用户提问", "问题描述", "问题内容", "咨询", "咨询内容", "患者提问", "指令內容", "問題", "提問", "題目"),
-    "output": ("output", "completion", "answer", "answers", "response", "reply", "a", "assistant", "bot", "model output",
-               "answer text", "model response", "输出", "回答", "答案", "答", "答复", "回复", "响应", "助手", "标准答案",
-               "参考答案", "回答内容", "医生回答", "医生回复", "輸出", "回覆"),
+    "instruction": ("instruction", "prompt", "question", "query", "ask", "q", "human", "user", "user input",
+                    "user query", "question text", "指令", "指示", "提示", "提示词", "问题", "提问", "问", "问句",
+                    "题目", "用户", "用户问题", "用户提问", "问题描述", "问题内容", "咨询", "咨询内容",
+                    "患者提问",
+                    "问诊", "問題", "提問", "題目"),
+    "output": ("output", "completion", "answer", "answers", "response", "reply", "a", "assistant", "bot",
+               "model output", "answer text", "model response", "target", "输出", "回答", "答案", "答", "答复", "回复",
+               "响应", "助手", "标准答案", "参考答案", "回答内容", "医生回答", "医生回复", "輸出", "回覆"),
     "input": ("input", "输入", "輸入", "补充", "context", "上下文", "背景", "材料"),
     "system": ("system", "system prompt", "系统", "系统提示", "系统提示词", "系統"),
     "history": ("history", "历史", "历史对话"),
@@ -35,7 +37,8 @@ SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "a
             "病人": "user", "医生": "assistant"}
 _OPTIONAL = ("input", "system")
 _HALVES = re.compile("[\ud800-\udfff]")
-_SHOW = 'Say which with columns="instruction=<column>,output=<column>", columns="messages=<column>", or columns="text=<column>".'
+_SHOW = ('Say which with columns="instruction=<column>,output=<column>", columns="messages=<column>", or '
+         'columns="text=<column>".')
 
 
 class Problem(NamedTuple):
@@ -108,7 +111,8 @@ def _by_name(present: list[str], name: str) -> dict[str, str]:
         raise refusal(f"{name}: columns", "one of instruction/output, prompt/completion, question/answer, 问题/回答, "
                       "messages, conversations, text", listed, _SHOW)
     # The optional ones are looked up in every row: a column may first appear far down in a JSON Lines file.
-    optional = {part: (found[part] or [part])[0] for part in (*_OPTIONAL, "history")}
+    optional = {part: (found[part] or [part])[0] for part in _OPTIONAL}
+    optional["history"] = (found["history"] or [None])[0]
     if not pairs:
         part = "messages" if found["messages"] else "conversations"
         return {part: known[0], "system": optional["system"]}
@@ -149,7 +153,8 @@ def _by_request(columns: str, present: list[str], name: str) -> dict[str, str]:
         raise refusal("columns", "either a conversation or instruction and output, or a text alone", columns,
                       "Keep one of them.")
     if not talks and not {"instruction", "output"} <= set(mapping):
-        raise refusal("columns", "complete: instruction and output, or messages, or conversations, or text", columns, _SHOW)
+        raise refusal("columns", "complete: instruction and output, or messages, or conversations, or text",
+                      columns, _SHOW)
     return mapping
 
 

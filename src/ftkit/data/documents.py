@@ -18,7 +18,8 @@ PROMPTS = {
     "continue": ("Continue the text.", "请续写下面的文字。"),
     "title": ('Write the section "{}".', "请写出“{}”这一节的内容。"),
 }
-_HEADING = re.compile(r"#{1,6}\s+(\S.*)|(第[一二三四五六七八九十百零\d]+[章节篇部]\s*\S?.{0,30})|([一二三四五六七八九十]+、.{1,30})")
+_HEADING = re.compile(r"#{1,6}\s+(\S.*)|(第[一二三四五六七八九十百零\d]+[章节篇部]\s*\S?.{0,30})|"
+                      r"([一二三四五六七八九十]+、.{1,30})")
 _SENTENCE = re.compile(r"(?<=[。！？!?；;])|(?<=[.])\s+|\n")
 _CHINESE = re.compile("[\u3400-\u9fff]")
 _WRAPPED = re.compile(r"(?<=[^\s。！？!?.:：；])\n(?=[^\s#\-*•\d第])")
@@ -121,8 +122,8 @@ def records_of(documents: Documents | list[Document], longest: int = 800, overla
         documents: as `read_documents` gives them.
         longest: characters in a record's text.
         overlap: characters that one repeats of the one before.
-        prompt: None makes texts alone, for continued pretraining; "continue" gives a chunk's first half and asks for the
-            rest; "title" gives a heading and asks for the section under it (text without headings gives none).
+        prompt: None makes texts alone, for continued pretraining; "continue" gives a chunk's first half and asks for
+            the rest; "title" gives a heading and asks for the section under it (text without headings gives none).
 
     Returns: `{"text"}` or `{"instruction", "input", "output"}`; prompts are Chinese where the text is.
 
@@ -223,13 +224,16 @@ def _from_text(path: Path, name: str) -> tuple[str, str]:
 def _from_html(path: Path, name: str) -> tuple[str, str]:
     """What a page says, without menus and adverts; all of its text where no main part is found."""
     import trafilatura
+    from trafilatura.settings import use_config
 
     raw = path.read_bytes()
     said = _CHARSET.search(raw[:2048])
     text = _as_said(raw, said[1].decode("ascii")) if said else None
     text = decode(raw, name)[0] if text is None else text
+    settings = use_config()
+    settings.set("DEFAULT", "MIN_EXTRACTED_SIZE", "60")  # its 250 characters are of English; Chinese takes fewer
     metadata = trafilatura.extract_metadata(text)
-    main = trafilatura.extract(text, output_format="markdown", include_comments=False, include_tables=True)
+    main = trafilatura.extract(text, output_format="markdown", include_comments=False, config=settings)
     return (metadata.title if metadata else "") or "", main or trafilatura.html2txt(text)
 
 
@@ -243,13 +247,15 @@ def _from_pdf(path: Path, name: str) -> tuple[str, str]:
     try:
         reader = PdfReader(path)
         if reader.is_encrypted and not reader.decrypt(""):
-            raise refusal(name, "a PDF that opens without a password", "an encrypted one", "Save it without a password.")
+            raise refusal(name, "a PDF that opens without a password", "an encrypted one",
+                          "Save it without a password.")
         pages = [page.extract_text() for page in reader.pages]
         title = str((reader.metadata or {}).get("/Title") or "")
     except Refusal:
         raise
     except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
-        raise refusal(name, "a readable PDF", str(error) or type(error).__name__, "Download or save it again.") from error
+        raise refusal(name, "a readable PDF", str(error) or type(error).__name__,
+                      "Download or save it again.") from error
     return title, "\n\n".join(_unwrapped(page) for page in pages)
 
 

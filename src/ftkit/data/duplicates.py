@@ -5,6 +5,7 @@ similarities reaches the threshold. The same question with another answer stays,
 that asks about something else. Where their numbers differ (37.5 and 39.5 degrees) they are not duplicates either.
 
 MinHash and its index (datasketch) only say which pairs to look at; every pair is then decided by its true similarity.
+The time grows as n log n where records differ. Where all are of one template, alike by half, most pairs are looked at.
 Knows nothing about what the words mean.
 """
 
@@ -19,7 +20,7 @@ from ftkit.errors import refusal
 
 WORDS, CHARACTERS = 2, 3  # in a shingle: of text without Chinese, and of text with Chinese
 BANDS, ROWS = 20, 6  # of an index: a pair alike by 0.8 is missed once in 440 times, (1 - 0.8**6) ** 20
-MOST_CANDIDATES = 1000  # that one record is compared with: a guard against a million records of one template
+FAR = 0.2  # signatures that agree this much less than the threshold are no pair: five deviations of 120 rows
 _CHINESE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _SIGNS = re.compile(r"[\W_]+")
 _WORD = re.compile(r"[^\W_]+")
@@ -75,11 +76,10 @@ def near_duplicates(records: list[dict], threshold: float = 0.8, same_numbers: b
     records = placed(records)
     parts = [question_and_answer(record) for record in records]
     order = sorted(range(len(records)), key=lambda number: (-sum(map(len, parts[number])), number))
-    dropped, crowded = {}, 0
+    dropped: dict[int, Dropped] = {}
     index = _Index(parts, threshold, workers, same_numbers)
-    for number in order:
-        near, cut = index.near(number)
-        crowded += cut
+    for number in index.workers.counted("near duplicates", order):
+        near = index.near(number)
         if near:
             similarity, other = max(near, key=lambda pair: (pair[0], -pair[1]))
             dropped[number] = Dropped(records[number]["place"], f"near duplicate: {similarity:.3f}", records[number],
@@ -87,8 +87,7 @@ def near_duplicates(records: list[dict], threshold: float = 0.8, same_numbers: b
         else:
             index.insert(number)
     kept = [record for number, record in enumerate(records) if number not in dropped]
-    return kept, StepReport("near duplicates", len(records), len(kept), 0, [dropped[n] for n in sorted(dropped)],
-                            {f"compared with {MOST_CANDIDATES} only": crowded} if crowded else {})
+    return kept, StepReport("near duplicates", len(records), len(kept), 0, [dropped[n] for n in sorted(dropped)])
 
 
 def near_pairs(texts: Sequence[str | tuple[str, ...]], threshold: float = 0.8, *,
@@ -110,8 +109,8 @@ def near_pairs(texts: Sequence[str | tuple[str, ...]], threshold: float = 0.8, *
     Taught in: 03_data
     """
     index = _Index([text if isinstance(text, tuple) else (text,) for text in texts], threshold, workers)
-    for number in range(len(texts)):
-        yield from ((other, number, similarity) for similarity, other in index.near(number)[0])
+    for number in index.workers.counted("near pairs", range(len(texts))):
+        yield from ((other, number, similarity) for similarity, other in index.near(number))
         index.insert(number)
 
 
@@ -183,27 +182,31 @@ class _Index:
     """Signatures of all texts, and an index of those inserted so far, which finds what may be alike."""
 
     def __init__(self, parts: list[tuple[str, ...]], threshold: float, workers: Workers | None, same_numbers=False):
+        import numpy
         from datasketch import MinHash, MinHashLSH
 
         if not 0 < threshold <= 1:
             raise refusal("threshold", "above 0 and at most 1", threshold, "Take 0.8 to begin with.")
         self.parts = [tuple(part for part in own if part) for own in parts]
         self.threshold, self.same_numbers = threshold, same_numbers
-        self.signatures = list((workers or Workers(1)).map("near duplicates", _signature, self.parts))
+        self.workers = workers or Workers(1)
+        signatures = list(self.workers.map("signatures", _signature, self.parts))
+        self.signatures = numpy.array(signatures).reshape(-1, BANDS * ROWS)
         self.lsh = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
         self.minhash = MinHash(num_perm=BANDS * ROWS, seed=1)  # one for all: making each its own takes half the time
 
-    def near(self, number: int) -> tuple[list[tuple[float, int]], bool]:
-        """Similarity and number of those inserted that are alike, and whether there were too many to look at."""
+    def near(self, number: int) -> list[tuple[float, int]]:
+        """Similarity and number of those inserted that are alike."""
         self.minhash.hashvalues = self.signatures[number]
         found = sorted(self.lsh.query(self.minhash))
-        own = self.parts[number]
-        near = []
-        for other in found[:MOST_CANDIDATES]:
+        agreeing = (self.signatures[found] == self.signatures[number]).mean(axis=1) if found else ()
+        own, near = self.parts[number], []
+        for other in (other for other, share in zip(found, agreeing, strict=True) if share >= self.threshold - FAR):
             similarity = _similarity(own, self.parts[other])
-            if similarity >= self.threshold and not (self.same_numbers and _numbers(own) != _numbers(self.parts[other])):
+            differ = self.same_numbers and _numbers(own) != _numbers(self.parts[other])
+            if similarity >= self.threshold and not differ:
                 near.append((similarity, other))
-        return near, len(found) > MOST_CANDIDATES
+        return near
 
     def insert(self, number: int) -> None:
         self.minhash.hashvalues = self.signatures[number]

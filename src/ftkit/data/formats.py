@@ -19,6 +19,8 @@ from ftkit.files import decode, sha256
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 LONGEST_FIELD = 2**31 - 1  # characters; Python's csv stops at 131,072 unless told
 _PROBED_LINES = 20
+_SKIPPED = re.compile(r"[\s,]*(?:\]\s*$)?")  # between two objects, and the end of their list
+_NEXT_OBJECT = re.compile(r"(?<=\n)[ \t]*\{")
 _SEP_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _CONVERSATION_KEYS = ("messages", "conversations")
 _PACKED = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"\x1f\x8b": "a gzip archive"}
@@ -79,6 +81,8 @@ def open_rows(path: str | Path, name: str | None = None) -> Opened:
 
 def _text_rows(text: str, suffix: str, name: str) -> tuple[str, Iterator[Row]]:
     begins = text.lstrip()[0]
+    if suffix not in SUFFIXES and begins not in "[{" and "\t" in next(filter(str.strip, _first_lines(text))):
+        suffix = ".tsv"  # what spreadsheets call text
     if suffix in (".csv", ".tsv"):
         return suffix[1:], _csv_rows(text, "\t" if suffix == ".tsv" else None, name)
     if begins != "[" and _is_lines(text):
@@ -132,10 +136,10 @@ def _json_rows(text: str, name: str) -> Iterator[Row]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        several = _objects(text) if text.lstrip().startswith("{") else []
-        if several:
-            return (_object_row(number, row, row) for number, row in enumerate(several, start=1))
         comment = text[error.pos:].lstrip()[:1] in ("/", "#")
+        rows = [] if comment else _mended(text)
+        if any(not row.reason for row in rows):
+            return iter(rows)
         raise refusal(f"{name}, line {error.lineno}, column {error.colno}", "valid JSON",
                       "a comment, which JSON has none of" if comment else error.msg,
                       "Delete the comments." if comment else
@@ -153,17 +157,24 @@ def _json_rows(text: str, name: str) -> Iterator[Row]:
     return (_object_row(number, row, row) for number, row in enumerate(value, start=1))
 
 
-def _objects(text: str) -> list[dict]:
-    """Objects one after the other, each over as many lines as it likes; none if there is anything else."""
-    decoder, at, found = json.JSONDecoder(), 0, []
-    try:
-        while rest := text[at:].lstrip(" \t\r\n,"):
-            value, length = decoder.raw_decode(rest)
-            found.append(value)
-            at = len(text) - len(rest) + length
-    except (ValueError, RecursionError):
-        return []
-    return found if all(isinstance(value, dict) for value in found) else []
+def _mended(text: str) -> list[Row]:
+    """The objects of a broken list, or of several written one after the other; what is between them is a bad row.
+
+    After a fault reading goes on at the next line that begins with an opening brace.
+    """
+    decoder, rows = json.JSONDecoder(), []
+    at = _SKIPPED.match(text, 1 if text.lstrip().startswith("[") else 0).end()
+    while at < len(text):
+        try:
+            value, end = decoder.raw_decode(text, at)
+            rows.append(_object_row(len(rows) + 1, value, value))
+        except (ValueError, RecursionError) as error:
+            following = _NEXT_OBJECT.search(text, at + 1)
+            end = following.start() if following else len(text)
+            what, line = getattr(error, "msg", str(error)), text.count("\n", 0, at) + 1
+            rows.append(Row(len(rows) + 1, text[at:end].rstrip(), f"not JSON: {what}, in line {line} or after it"))
+        at = _SKIPPED.match(text, end).end()
+    return rows
 
 
 def _lists_in(value: dict) -> list[str]:

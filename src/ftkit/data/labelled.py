@@ -115,6 +115,9 @@ QQ群里都在说这个药。
 QQ音乐上可以听。
 样本量n=18612345，p<0.001。
 邮编100080，区号010。
+库存共15012345678件，够用了。
+设备码13912345678已离线。
+样本管4000056655665556号存放。
 处方笺第13800138页，共两联。
 Please call {PHONE|+86 138 1234 5678} or write to {EMAIL|li.wei@example.com}.
 My cell is {PHONE|13812340000}, thanks.
@@ -179,6 +182,7 @@ MAC 00:1B:44:11:3A:B7 of the device.
 Room 1380, floor 13, bed 8.
 Scores: 13 14 15 16 17 18 19.
 Serial 15012345678 is on the label.
+The checksum is 18812345678 as expected.
 """
 
 
@@ -210,8 +214,8 @@ def measure(sentences: Iterable[Labelled] | None = None) -> list[dict]:
     Args:
         sentences: marked ones of your own; None takes those of `labelled`.
 
-    Returns: mappings with `kind`, `labelled`, `found`, `missed`, `wrong`, `recall` and `precision`; recall is None where
-        nothing was marked, precision where nothing was found.
+    Returns: mappings with `kind`, `labelled`, `found`, `missed`, `wrong`, `recall` and `precision`; recall is None
+        where nothing was marked, precision where nothing was found.
 
     Taught in: 03_data
     """

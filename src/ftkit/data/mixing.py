@@ -41,6 +41,6 @@ def mix(domain: list[dict], general: list[dict], share: float = 0.1, seed: int =
     drawn: list[dict] = []
     while len(drawn) < wanted:
         drawn += generator.sample(general, min(len(general), wanted - len(drawn)))
-    mixed = [{**record, "source": "domain"} for record in domain] + [{**record, "source": "general"} for record in drawn]
+    mixed = [{**record, "source": name} for name, own in (("domain", domain), ("general", drawn)) for record in own]
     generator.shuffle(mixed)
     return mixed

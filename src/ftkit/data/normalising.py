@@ -2,9 +2,9 @@ r"""One way of writing the same text: Unicode form, widths, invisible characters
 
 What is done, and why not more:
 
-- The form is NFC. NFKC would turn 10² into 102, ① into 1 and ，into a comma: it changes what is said. Only what PDF files
-  and input methods produce is mapped as NFKC does: ligatures (ﬁ), radicals in place of characters (⼀), and full-width
-  Latin letters, digits and signs (３７．５ becomes 37.5).
+- The form is NFC. NFKC would turn 10² into 102, ① into 1 and ，into a comma: it changes what is said. Only what PDF
+  files and input methods produce is mapped as NFKC does: ligatures (ﬁ), radicals in place of characters (⼀), and
+  full-width Latin letters, digits and signs (３７．５ becomes 37.5).
 - Chinese punctuation （，。！？：；）stays: it is how Chinese is written.
 - Text that was decoded with the wrong encoding is repaired only where the repair reads every character of it.
 - Spaces in a row become one, at the start of a line they stay (program text); more than one empty line becomes one.
@@ -31,7 +31,9 @@ _INVISIBLE = dict.fromkeys([0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F)
 # C1 controls are what Windows-1252 has quotes and dashes at, read as Latin-1
 _C1 = {code: bytes([code]).decode("cp1252", errors="ignore") for code in range(0x80, 0xA0) if code != 0x85}
 _TABLE = {**_WIDTHS, **_COMPATIBLE, **_SPACES, **_LINE_ENDS, **_C1, **_INVISIBLE}
-_JOINERS = re.compile("(?<![\u0600-\u1fff\u2190-\U0001ffff\ufe0f])[\u200c\u200d]|[\u200c\u200d](?=[\\s\x00-\x7f]|$)")
+# joiners mean something between letters of Arabic or Indian scripts and between emoji, nowhere else
+_JOINED = "[\u0600-\u1fff\u2190-\u2bff\ufe0f\U0001f000-\U0001faff]"
+_JOINERS = re.compile(f"(?<={_JOINED})([\u200c\u200d])[\u200c\u200d]*(?={_JOINED})|[\u200c\u200d]+")
 _ODD = re.compile("[^\n\t\x20-\x7e\u00a1-\u00ac\u00ae-\u024f\u2010-\u2027\u2030-\u205e\u3001-\u303f\u4e00-\u9fff"
                   "！（），：；？～]|[\u0300-\u036f]")
 _INDENT = re.compile("^\u3000+", re.MULTILINE)  # how a Chinese paragraph begins
@@ -81,16 +83,8 @@ def normalised(text: str) -> str:
 
     Taught in: 03_data
     """
-    if _MANGLED.search(text):
-        text = repaired(text)
-    if _ODD.search(text):
-        text = _INDENT.sub("", unicodedata.normalize("NFC", text.replace("\r\n", "\n")))
-        text = _JOINERS.sub("", text.translate(_TABLE))
-        text = unicodedata.normalize("NFC", text)  # an accent may have stood behind what is gone
-    if _SPACING.search(text):
-        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        text = re.sub(r"\n{3,}", "\n\n", "\n".join(_INNER.sub(" ", line.rstrip()) for line in lines)).strip("\n")
-        text = text if "\n" in text else text.strip()
+    while (cleaner := _cleaned(text)) != text:  # what is invisible may have hidden what can be repaired
+        text = cleaner
     return text
 
 
@@ -118,6 +112,20 @@ def repaired(text: str) -> str:
 def _byte(character: str) -> bytes:
     """Windows-1252 leaves five bytes out, which programs pass through as they are."""
     return bytes([ord(character)]) if character <= "\xa0" else character.encode("cp1252")
+
+
+def _cleaned(text: str) -> str:
+    if _MANGLED.search(text):
+        text = repaired(text)
+    if _ODD.search(text):
+        text = _INDENT.sub("", unicodedata.normalize("NFC", text.replace("\r\n", "\n")))
+        text = _JOINERS.sub(r"\1", text.translate(_TABLE))
+        text = unicodedata.normalize("NFC", text)  # an accent may have stood behind what is gone
+    if _SPACING.search(text):
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        text = re.sub(r"\n{3,}", "\n\n", "\n".join(_INNER.sub(" ", line.rstrip()) for line in lines)).strip("\n")
+        text = text if "\n" in text else text.strip()
+    return text
 
 
 def _one(record: dict) -> tuple[dict | None, list[str]]:

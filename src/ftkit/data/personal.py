@@ -27,8 +27,8 @@ _MAINLAND = r"(?:\(?(?:\+|00)?86\)?[ \-]{0,2}|0)?"
 _NOT_A_PHONE = (r"(?<!(?:单|编|流水|批|序列|货|发票|合同|工|学|案|档案)号码?[是为]?[\s:#]{0,3})"
                 r"(?<!\b(?:order|invoice|tracking|parcel|serial|sku|item|ref|reference|ticket|case|batch|isbn)"
                 r"(?:\s?(?:no\.?|number|id|code))?(?:\sis)?[\s:#]{0,3})")
-_NOT_A_PRICE = r"(?<![¥￥$€£]\s?)(?<!\d[.,])"
-_NO_MORE = r"(?!\d)(?![.,]\d)(?!\s?(?:元|块钱|万元|yuan|rmb|dollars))"
+_NOT_A_PRICE = r"(?<![¥￥$€£]\s?)(?<!\d{3}\.)(?<!(?<!\d)0\.)(?!14159265358)"  # 1.138… is a list
+_NO_MORE = r"(?!\d)(?!\.\d)(?!,\d{3}(?!\d))(?!\s?(?:元|块钱|万元|yuan|rmb|dollars))"
 _NUMERAL = "[0-9零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖]"
 _AREA = r"(?:10|2\d|[3-9]\d\d)"
 _CALLED = r"(?<=(?:电话|座机|固话|传真|tel|phone|fax)(?:号码?)?[是为]?[\s:.]{0,3})"
@@ -50,21 +50,22 @@ PATTERNS = {
             rf"\d{{3}}{_SEP}\d{{6}}")),
         rf"(?<!{_NUMERAL})(?!\d{{11}})[1一幺壹][3-9三四五六七八九叁肆伍陆柒捌玖]{_NUMERAL}{{9}}(?!{_NUMERAL}|@|[.,]\d)",
         r"(?<!\d)(?<!\d )1 [3-9](?: \d){9}(?! ?\d)",
-        rf"(?<!\d)(?<!\d-)(?:\(0{_AREA}\)[ \-]?|0{_AREA}[ \-–—]{{1,3}})[2-9]\d{{2,3}}[ \-]?\d{{4}}(?!\d)"
+        rf"(?<!\d)(?<!\d-)(?:\(0{_AREA}\)[ \-]?|0{_AREA}[ \-–—]{{1,3}})[1-9]\d{{2,3}}[ \-]?\d{{4}}(?!\d)"
         r"(?:\s?(?:转|-|ext\.?)\s?\d{1,6}(?!\d))?",
-        rf"(?<!\d)(?:\+|00)86[ \-]?\(?0?{_AREA}\)?[ \-]?[2-9]\d{{2,3}}[ \-]?\d{{4}}(?!\d)",
+        rf"(?<!\d)(?:\+|00)86[ \-]?\(?0?{_AREA}\)?[ \-]?[1-9]\d{{2,3}}[ \-]?\d{{4}}(?!\d)",
         rf"{_CALLED}0{_AREA}[2-9]\d{{6,7}}(?!\d)", rf"{_CALLED}[2-8]\d{{2,3}}[ \-]?\d{{4}}(?![\d\-])",
         r"(?<![\d\-])(?:\+?1[ .\-])?(?![48]00)(?:\([2-9]\d\d\) ?|[2-9]\d\d[.\-])[2-9]\d\d[ .\-]\d{4}(?![\d\-])",
         r"(?<!\d)\+(?!86)[1-9]\d{0,2}[ \-]?(?:\(?\d{1,4}\)?[ \-]?){2,4}\d{2,4}(?!\d)"),
     "CHAT_ID": (rf"(?<={_CHAT}(?:号码?|\s?id|\s?number)?(?:[是为]|\sis\s)?[\s:]{{0,3}})[1-9]\d{{4,11}}(?!\d)",
                 rf"(?<={_CHAT}(?:号码?[是为]?|\s?id)?(?:\s?:\s?|号|\sid\s|\sis\s))[a-z][a-z0-9_\-]{{5,19}}",
-                rf"(?<={_CHAT}(?:号码?)?)[a-z](?=[a-z\-]*[\d_])[a-z0-9_\-]{{5,19}}"),
+                rf"(?<={_CHAT}(?:号码?)?\s?)[a-z](?=[a-z\-]*[\d_])[a-z0-9_\-]{{5,19}}"),
 }
 KINDS = tuple(PATTERNS)  # where two of them claim the same place, the earlier has it
 _WIDTHS = {**{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}, 0x3000: " ", 0xA0: " ", 0x2011: "-", 0x2212: "-"}
-_HINT = re.compile(r"@|\d[^\w]{0,3}\d[^\w]{0,3}\d[^\w]{0,3}\d|(?i:QQ|扣扣|微信|wechat|weixin|vx|wx|加v)|[零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖]{3}")
-_PROVINCES = frozenset("11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 "
-                       "81 82 83 91".split())
+_HINT = re.compile(rf"@|\d[^\w]{{0,3}}\d[^\w]{{0,3}}\d[^\w]{{0,3}}\d|(?i:QQ|扣扣|微信|wechat|weixin|vx|wx|加v)|"
+                   rf"{_NUMERAL}{{11}}")  # a text without any of these holds nothing that is looked for
+_PROVINCES = frozenset("11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 "
+                       "71 81 82 83 91".split())
 _CARDS = {"4": (13, 16, 19), "5[1-5]": (16,), "2[2-7]": (16,), "3[47]": (15,), "3[068]": (14,), "35": (16,),
           "62": (16, 17, 18, 19), "60": (16, 19)}
 
@@ -226,7 +227,8 @@ def _analyzer():
         recogniser.validate_result = _VALID.get(kind, lambda text: None)
         recognisers.append(recogniser)
     registry = RecognizerRegistry(recognisers, supported_languages=["zh"])
-    return AnalyzerEngine(registry, NoOpNlpEngine([{"lang_code": "zh", "model_name": "none"}]), supported_languages=["zh"])
+    no_model = NoOpNlpEngine([{"lang_code": "zh", "model_name": "none"}])
+    return AnalyzerEngine(registry, no_model, supported_languages=["zh"])
 
 
 def _valid_id(text: str) -> bool:

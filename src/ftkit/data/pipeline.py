@@ -43,9 +43,11 @@ class Prepared:
         other files in it is not touched.
 
         Raises:
-            Refusal: the folder holds files that are not of a preparation.
+            Refusal: the folder is a file, or holds files that are not of a preparation.
         """
-        folder = Path(folder)
+        folder = Path(folder).expanduser().resolve()
+        if folder.is_file():
+            raise refusal("folder", "a folder, new or written before", f"the file {folder.name}", "Name another.")
         strange = sorted(item.name for item in folder.iterdir() if item.name not in FILES) if folder.exists() else []
         if strange:
             raise refusal("folder", "new, empty, or one written before", f"one with {', '.join(strange[:3])}",
@@ -103,7 +105,7 @@ def prepare(records: list[dict], steps: Sequence[Step] = STEPS, *, seed: int = 0
 
 def _run(step: Step, number: int, records: list[dict], workers: Workers) -> tuple[list[dict], StepReport]:
     if not callable(step):
-        raise refusal(f"steps[{number}]", "a function of records", step, "Pass the function itself, without calling it.")
+        raise refusal(f"steps[{number}]", "a function of records", step, "Pass the function, without calling it.")
     takes_workers = "workers" in inspect.signature(step).parameters
     result = step(records, workers=workers) if takes_workers else step(records)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], StepReport)):

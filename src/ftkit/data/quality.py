@@ -4,7 +4,6 @@ Rules look at form alone. Whether an answer is true is beyond them, and short an
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -20,8 +19,8 @@ _FEWEST = 20  # characters before a share means anything
 _SIGN = re.compile(r"[\W_]")
 _ORDINARY = re.compile(r"[\w\s，。！？：；、（）《》“”‘’…—·,.!?:;()\[\]{}<>'\"/%+=*&#$@~^|\\`-]")
 _REPLACED = re.compile("\ufffd|锟斤拷|烫烫烫")
-_PLACEHOLDER = re.compile(r"n/?a|nan|null|none|nil|undefined|todo|tbd|test|#(?:n/a|ref!|value!|name\?|div/0!)|[.。…?？-]+|"
-                          r"暂无|待补充|略|见图|同上", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"n/?a|nan|null|none|nil|undefined|todo|tbd|test|#(?:n/a|ref!|value!|name\?|div/0!)|"
+                          r"[.。…?？-]+|暂无|待补充|略|见图|同上", re.IGNORECASE)
 _CJK = re.compile("[\u3400-\u9fff]")
 _OTHER_CJK = re.compile("[\u3040-\u30ff\uac00-\ud7af]")
 _LATIN = re.compile(r"[A-Za-z][a-z]+")  # not abbreviations
@@ -139,6 +138,7 @@ def gibberish(text: str) -> float:
     """The share of letter pairs that ordinary words hardly have, or of Chinese characters that nobody uses.
 
     Letter pairs are counted where a text has ten or more, Chinese characters likewise; the larger share is given.
+    Common characters in an order that means nothing pass.
 
     Example:
         >>> gibberish("asdkj qwhkzx zxcvbq hjklqw") > 0.5 > gibberish("Take it with a glass of water.")
@@ -216,6 +216,6 @@ def _common(sign: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _identifier():
-    from py3langid.langid import LanguageIdentifier, MODEL_FILE
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -28,7 +28,8 @@ class Reading:
 
     `records` are `{"instruction", "input", "output"}` or `{"messages"}`; `rejected` holds file, line (or row number),
     field, reason and the row itself; `files` name, sha256, encoding, format, rows and mapping of each; `mapping` is the
-    first file's; `skipped` names the files of a folder that are in no known format; `places` says where each record stood.
+    first file's; `skipped` names the files of a folder that are in no known format; `places` says where each
+    record stood.
     """
 
     records: list[dict]

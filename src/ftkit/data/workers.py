@@ -34,7 +34,7 @@ class Workers:
         if processes is not None and processes < 1:
             raise refusal("processes", "1 or more", processes, "Leave it out to use all cores.")
         self.processes = processes or cores()
-        self._progress = progress or (lambda *_: None)
+        self.progress = progress or (lambda *_: None)
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> "Workers":
@@ -57,7 +57,14 @@ class Workers:
         for results in self._chunks(function, chunks, len(items)):
             yield from results
             done += len(results)
-            self._progress(step, done, len(items))
+            self.progress(step, done, len(items))
+
+    def counted(self, step: str, items: Sequence) -> Iterator:
+        """The items themselves, one by one in this process, with progress told as `map` does."""
+        for done, item in enumerate(items, start=1):
+            yield item
+            if done % CHUNK == 0 or done == len(items):
+                self.progress(step, done, len(items))
 
     def _chunks(self, function: Callable, chunks: list, count: int) -> Iterator[list]:
         if self.processes == 1 or count < FEWEST:
