@@ -235,6 +235,15 @@ def test_data_sets_loaders_and_generators_are_read_row_by_row(qwen, example):
     rows = [{"input_ids": ids, "labels": labels} for ids, labels in (example, short)]
     assert str(inspect(Dataset.from_list(rows), qwen)) == expected
     assert str(inspect((row for row in rows), qwen)) == expected
+
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(rows)
+
+        def __getitem__(self, place):
+            return rows[place]
+
+    assert str(inspect(Rows(), qwen)) == expected
     loader = torch.utils.data.DataLoader(
         [example, short], batch_size=2, collate_fn=lambda some: batches.collate(some, qwen.pad_token_id))
     view = inspect(loader, qwen)

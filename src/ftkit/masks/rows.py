@@ -77,6 +77,9 @@ def _rows(data: Any, tokenizer, seq_len: int | None) -> Iterator[Row]:
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping):
         for item in data:
             yield from _rows(item, tokenizer, seq_len)
+    elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | bytes | Mapping):
+        for place in range(len(data)):  # a data set of torch
+            yield from _rows(data[place], tokenizer, seq_len)
     else:
         raise refusal("data", "encoded examples, batches or records", data, _REMEDY)
 
