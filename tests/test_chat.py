@@ -121,7 +121,8 @@ def test_every_family_of_template_trains_the_answer_and_its_own_end_of_turn(bare
 SYSTEM_INTO_LAST = (  # as the templates of some Mistral models do
     "{% set told = messages[0].content + '\\n\\n' if messages[0].role == 'system' else '' %}{{ '<s>' }}"
     "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' }}"
-    "{% if m == (messages | selectattr('role', 'equalto', 'user') | list)[-1] %}{{ told }}{% endif %}{{ m.content + ' [/INST]' }}{% elif m.role == 'assistant' %}"
+    "{% if m == (messages | selectattr('role', 'equalto', 'user') | list)[-1] %}{{ told }}"
+    "{% endif %}{{ m.content + ' [/INST]' }}{% elif m.role == 'assistant' %}"
     "{{ ' ' + m.content + '</s>' }}{% endif %}{% endfor %}"
 )
 
