@@ -39,7 +39,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class GapAlarm:
-    """Whether the held-out loss stood far above the training loss, and since when; as a truth value: whether it ever did.
+    """Whether the held-out loss stood far above the training loss, and since when; true if it ever did.
 
     Args:
         share: by which share above it rings.
@@ -83,8 +83,8 @@ def gap_alarm(trace: Mapping | Iterable[Mapping], share: float = ALARM_SHARE) ->
     """Whether held-out loss is a share above training loss, and where that began.
 
     The training loss beside an evaluation is the mean over the last fifth of the steps so far (5 at least, 20 at most):
-    one batch alone rings by chance, and one record alone is one batch. A rising gap says that the training learns its examples by heart, not yet that it
-    does harm: that shows where the held-out loss itself turns.
+    one batch alone rings by chance, and one record alone is one batch. A gap says that examples are learned by heart,
+    not yet that it does harm: that shows where the held-out loss itself turns.
 
     Args:
         trace: records with `loss` and `held_out_loss`, or one such record.
@@ -100,9 +100,12 @@ def gap_alarm(trace: Mapping | Iterable[Mapping], share: float = ALARM_SHARE) ->
     """
     if isinstance(share, bool) or not isinstance(share, int | float) or not share > 0:
         raise refusal("share", "a number above 0", share, "Take 0.30.")
+    return gap_alarm_of(curves_of([trace] if isinstance(trace, Mapping) else trace), share)
+
+
+def gap_alarm_of(curves: Curves, share: float = ALARM_SHARE) -> GapAlarm:
+    """The same of curves that were read from a trace before."""
     found = GapAlarm(share)
-    records = [trace] if isinstance(trace, Mapping) else list(trace)
-    curves = curves_of(records)
     held_out = dict(curves.held_out)
     for place, step in enumerate(curves.steps):
         if step not in held_out:

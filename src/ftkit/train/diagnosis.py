@@ -11,7 +11,7 @@ from statistics import fmean, median
 
 from ftkit.errors import refusal
 from ftkit.train import curves as measured
-from ftkit.train.curves import TINY_LOSS, Curves, curves_of, gap_alarm, noise_of, smoothed
+from ftkit.train.curves import TINY_LOSS, Curves, curves_of, noise_of, smoothed
 from ftkit.train.remedies import Remedy, remedies_for
 
 KINDS = ("not learning", "diverging", "unstable", "overfitting", "underfitting", "fine", "too few records")
@@ -106,9 +106,10 @@ def diagnose(trace: Iterable[Mapping], *, error: str | None = None, target_loss:
 
 
 def _not_finite(curves: Curves, numbers: dict, error, target):
-    bad = next((step for step, loss in zip(curves.steps, curves.losses, strict=True) if not math.isfinite(loss)), None)
-    if bad is not None:
-        return "diverging", f"The loss at step {bad} is no finite number."
+    for name, points in (("", zip(curves.steps, curves.losses, strict=True)), ("held-out ", curves.held_out)):
+        for step, loss in points:
+            if not math.isfinite(loss):
+                return "diverging", f"The {name}loss at step {step} is no finite number."
     if error and "must be finite" in error:
         return "diverging", f"The training stopped: {error.partition('. ')[0]}."
     return None
@@ -119,8 +120,8 @@ def _without_gradient(curves: Curves, numbers: dict, error, target):
     if len(curves.grad_norms) < 3 or zero < 0.9 * len(curves.grad_norms):
         return None
     numbers["no_gradient"] = True
-    return "not learning", (f"The gradient norm was zero in {zero} of {len(curves.grad_norms)} steps: the loss does not "
-                            "depend on what is trained.")
+    return "not learning", (f"The gradient norm was zero in {zero} of {len(curves.grad_norms)} steps: the loss does "
+                            "not depend on what is trained.")
 
 
 def _too_few(curves: Curves, numbers: dict, error, target):
@@ -129,7 +130,8 @@ def _too_few(curves: Curves, numbers: dict, error, target):
     losses, noise = curves.losses, noise_of(curves.losses)
     start = losses[0] if noise < 0.1 * losses[0] else median(losses[:3])  # the first is before all learning
     relative = noise_of([math.log(max(loss, TINY_LOSS)) for loss in losses])  # below that: of no account
-    numbers |= {"relative_noise": min(relative, JUMPS)} | {"start": start, "end": fmean(losses[-_window(curves) :]), "noise": noise}
+    numbers |= {"start": start, "end": fmean(losses[-_window(curves) :]), "noise": noise,
+                "relative_noise": min(relative, JUMPS)}
     return None
 
 
@@ -139,17 +141,20 @@ def _rises(curves: Curves, numbers: dict, error, target):
     for width in (3, max(5, len(lightly) // 20)):
         curve = [fmean(lightly[place : place + width]) for place in range(len(lightly) - width + 1)]
         steps = curves.steps[width // 2 :]
-        chance = math.sqrt(2 * math.log(len(lightly) / width)) + 0.7  # the largest of n noises is about so large
+        chance = (math.sqrt(2 * math.log(len(lightly) / width)) + 0.7) / math.sqrt(width)  # the largest of many noises
         bottom, top = measured.largest_rise(curve)
-        rise = curve[top] - curve[bottom]
-        noise = (_noise_at(curve[top], numbers) + _noise_at(curve[bottom], numbers)) / math.sqrt(width)
-        least = max(RISE * start, chance * noise)
-        if rise < least:
-            continue
-        words = (f"The smoothed loss rose from {curve[bottom]:.3g} at step {steps[bottom]} to {curve[top]:.3g} at "
-                 f"step {steps[top]}; it began at {start:.3g} and ended at {end:.3g}.")
-        stays = end > curve[bottom] + LOST * rise and end > 0.9 * start or end > start * (1 + RISE)
-        return "diverging" if stays and measured.times_risen(curve, least) <= 2 else "unstable", words
+        peak = max(range(len(curve)), key=curve.__getitem__)
+        from_low = chance * (_noise_at(curve[top], numbers) + _noise_at(curve[bottom], numbers))
+        from_start = math.hypot(chance * _noise_at(curve[peak], numbers), 2.5 * _noise_at(start, numbers))
+        for low, at, high, to, noise in ((curve[bottom], steps[bottom], curve[top], steps[top], from_low),
+                                         (start, curves.steps[0], curve[peak], steps[peak], from_start)):
+            least = max(RISE * start, noise)
+            if high - low < least:
+                continue
+            words = (f"The smoothed loss rose from {low:.3g} at step {at} to {high:.3g} at step {to}; it began at "
+                     f"{start:.3g} and ended at {end:.3g}.")
+            stays = end > low + LOST * (high - low) and end > 0.9 * start or end > start * (1 + RISE)
+            return "diverging" if stays and measured.times_risen(curve, least) <= 2 else "unstable", words
     return None
 
 
@@ -177,8 +182,8 @@ def _falls_not(curves: Curves, numbers: dict, error, target):
     other = _fall(held_out, quiet) if len(held_out) > 3 else 0.0
     if max(numbers["fall"], other) >= NO_FALL:
         return None
-    words = (f"The loss was {numbers['start']:.4g} at the start and {numbers['end']:.4g} at the end; from step to step it "
-             f"varies by about {numbers['noise']:.2g}.")
+    words = (f"The loss was {numbers['start']:.4g} at the start and {numbers['end']:.4g} at the end; from step to step "
+             f"it varies by about {numbers['noise']:.2g}.")
     return "not learning", words + (f" The held-out loss went from {held_out[0]:.4g} to {held_out[-1]:.4g}."
                                     if held_out else "")
 
@@ -210,8 +215,8 @@ def _by_heart(curves: Curves, numbers: dict, steps, smooth, last):
     then = _training_at(curves, steps[middle])
     if not flat or end > then * (1 - SMALL_FALL):
         return None
-    return "overfitting", (f"Since step {steps[middle]} the held-out loss stands at about {last:.3g}, while the training "
-                           f"loss went on from {then:.3g} to {end:.3g}: it learns by heart.")
+    return "overfitting", (f"Since step {steps[middle]} the held-out loss stands at about {last:.3g}, while the "
+                           f"training loss went on from {then:.3g} to {end:.3g}: it learns by heart.")
 
 
 def _falls_still(curves: Curves, numbers: dict, error, target):
@@ -226,11 +231,11 @@ def _falls_still(curves: Curves, numbers: dict, error, target):
         if late := _late_fall(curves, points):
             step, then, last, share = late
             return "underfitting", (f"The {name} loss was still falling when the training ended: {then:.3g} at step "
-                                    f"{step}, half-way by the learning rates, {last:.3g} at the end; {share:.0%} of its "
-                                    "fall was made in that half.")
+                                    f"{step}, half-way by the learning rates, {last:.3g} at the end; {share:.0%} of "
+                                    "its fall was made in that half.")
     if numbers["fall"] < SMALL_FALL and start > TINY_LOSS:
-        return "underfitting", (f"The loss fell from {start:.3g} to {end:.3g} and levelled off: only {numbers['fall']:.0%}. "
-                                "If that is all there is to learn, name it as target_loss.")
+        return "underfitting", (f"The loss fell by only {numbers['fall']:.0%}, from {start:.3g} to {end:.3g}, and levelled "
+                                "off. If that is all there is to learn, name it as target_loss.")
     return None
 
 
@@ -262,9 +267,7 @@ def _notes(curves: Curves, numbers: dict, kind: str) -> list[str]:
         notes.append(f"The loss fell from {numbers['start']:.3g} to {numbers['end']:.3g} without trouble.")
     if not curves.held_out and kind != "too few records":
         notes.append("No held-out loss was measured, so overfitting could not be seen.")
-    alarm = gap_alarm([]) if not curves.held_out else gap_alarm(
-        [{"step": step, "loss": loss, "held_out_loss": dict(curves.held_out).get(step)}
-         for step, loss in zip(curves.steps, curves.losses, strict=True)])
+    alarm = measured.gap_alarm_of(curves)
     if alarm and kind in ("fine", "overfitting", "underfitting"):
         notes.append(str(alarm))
     norms = [norm for norm in curves.grad_norms if math.isfinite(norm)]

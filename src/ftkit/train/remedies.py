@@ -44,8 +44,8 @@ def _not_learning(numbers: dict) -> list[tuple[str, str]]:
     labels = ("look at which tokens carry loss (chat.mask_text): answers there, shifted by nothing, the end token too",
               "a look, no training")
     if numbers.get("no_gradient"):
-        return [("let the loss reach what is trained: prepare the model anew with methods.prepare; in LoRA one of A and "
-                 "B must not be zero", "a look, no training"),
+        return [("let the loss reach what is trained: prepare the model anew with methods.prepare; in LoRA one of A "
+                 "and B must not be zero", "a look, no training"),
                 labels]
     return [(_rate(numbers, 10, "ten times higher"), "one short run to see whether it stays calm"),
             labels,
