@@ -110,7 +110,7 @@ def newest(run_folder: str | Path) -> Snapshot | None:
             damage.append(str(error))
     if damage:
         raise refusal(f"{FOLDER} of run {Path(run_folder).name}", "whole, at least one of them", damage[0],
-                      "Delete the run folder and start again.")
+                      "Put a whole one back, or choose another run folder to start again.")
     return None
 
 

@@ -40,8 +40,7 @@ class TrainConfig:
             only, which is evaluated in any case.
         checkpoint_every: steps between checkpoints, with a run folder; None writes one at the start and one at the end.
         patience: stop after so many evaluations in a row without a better held-out loss, and go back to the weights of
-            the best one; None never stops. Perplexity is exp(loss) and rises and falls with it: to stop on the one is to
-            stop on the other.
+            the best one; None never stops. Perplexity is exp(loss), so to stop on the one is to stop on the other.
         min_delta: by how much a loss must be lower to be better.
         seed: of order and dropout, 0 or more.
 

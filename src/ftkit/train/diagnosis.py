@@ -31,7 +31,7 @@ LOST = 0.5
 JUMPS = 0.3
 """Step-to-step noise above this share of the loss at the start is trouble in itself."""
 SPIKES = 3
-"""So many single steps far above their neighbours are trouble."""
+"""So many steps far above their neighbours are trouble."""
 TURNED = 0.05
 """A held-out loss this share above its best has turned."""
 TURNED_FEW = 0.10
@@ -92,9 +92,8 @@ def diagnose(trace: Iterable[Mapping], *, error: str | None = None, target_loss:
     if target_loss is not None and not (isinstance(target_loss, int | float) and target_loss > 0):
         raise refusal("target_loss", "a number above 0, or None", target_loss)
     curves = curves_of(trace)
-    numbers = {"steps": curves.steps[-1] if curves.steps else 0}
-    rates = [rate for rate in curves.rates if rate != 1.0]
-    numbers |= {"learning_rate": max(rates)} if rates else {}
+    numbers = {"steps": curves.steps[-1]} if curves.steps else {}
+    numbers |= {"learning_rate": max(curves.rates)} if set(curves.rates) - {1.0} else {}
     rules = (_not_finite, _without_gradient, _too_few, _rises, _jumps, _falls_not, _turns, _falls_still)
     kind, evidence = "fine", ()
     for rule in rules:
@@ -211,7 +210,7 @@ def _by_heart(curves: Curves, numbers: dict, steps, smooth, last):
     middle, end = len(smooth) // 2, numbers["end"]
     if len(smooth) < 4 or last < end * (1 + WIDE_GAP) or last - end < TINY_LOSS:
         return None
-    flat = min(smooth[middle:]) > smooth[middle] * (1 - NO_FALL)
+    flat = smooth[middle] - last < max(NO_FALL * smooth[middle], SURE / 2 * noise_of(list(smooth)))
     then = _training_at(curves, steps[middle])
     if not flat or end > then * (1 - SMALL_FALL):
         return None
@@ -226,16 +225,16 @@ def _falls_still(curves: Curves, numbers: dict, error, target):
         return ("underfitting", words) if end > target else None
     if end <= TINY_LOSS:
         return None
-    held_out = [(0, numbers["start"]), *curves.held_out] if len(curves.held_out) >= 4 else []
-    for name, points in (("training", list(zip(curves.steps, curves.losses, strict=True))), ("held-out", held_out)):
+    training = list(zip(curves.steps, curves.losses, strict=True))
+    for name, points in (("training", training), ("held-out", curves.held_out)):
         if late := _late_fall(curves, points):
             step, then, last, share = late
             return "underfitting", (f"The {name} loss was still falling when the training ended: {then:.3g} at step "
                                     f"{step}, half-way by the learning rates, {last:.3g} at the end; {share:.0%} of "
                                     "its fall was made in that half.")
     if numbers["fall"] < SMALL_FALL and start > TINY_LOSS:
-        return "underfitting", (f"The loss fell by only {numbers['fall']:.0%}, from {start:.3g} to {end:.3g}, and levelled "
-                                "off. If that is all there is to learn, name it as target_loss.")
+        return "underfitting", (f"The loss fell by only {numbers['fall']:.0%}, from {start:.3g} to {end:.3g}, and "
+                                "levelled off. If that is all there is to learn, name it as target_loss.")
     return None
 
 

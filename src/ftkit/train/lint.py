@@ -137,7 +137,8 @@ def _length(recipe: Recipe, of: dict):
     rows, steps = recipe.batch_size * recipe.accumulation, of["steps"]
     if recipe.max_steps and steps * rows < of["n"] and steps < of["an_epoch"]:
         yield Finding("warning", "Not all records are seen.",
-                      f"{steps} steps of {rows} take {steps * rows} of {of['n']}.", f"One epoch is {of['an_epoch']} steps.")
+                      f"{steps} steps of {rows} take {steps * rows} of {of['n']}.",
+                      f"One epoch is {of['an_epoch']} steps.")
     if steps < FEW_STEPS:
         yield Finding("warning", f"There are only {steps} steps.", f"A step takes {rows} records.",
                       "Take a smaller batch, less accumulation or more epochs.")

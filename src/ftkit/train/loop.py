@@ -259,12 +259,13 @@ def _diverged(name: str, step: int, value: float, config: TrainConfig) -> Refusa
 
 def _no_memory(error: Exception, step: int, config: TrainConfig) -> Refusal:
     said = str(error).splitlines()[0].partition(". GPU")[0] if str(error) else "no memory"
-    rows = config.batch_size
-    smaller = f"batch_size={rows // 2} with accumulation={config.accumulation * 2}, which learns the same; " \
-        if rows > 1 else ""
-    again = "" if config.activation_checkpointing else "activation_checkpointing=True; "
+    rows, ways = config.batch_size, ["a smaller seq_len"]
+    if not config.activation_checkpointing:
+        ways.insert(0, "activation_checkpointing=True")
+    if rows > 1:
+        ways.insert(0, f"batch_size={rows // 2} with accumulation={config.accumulation * 2}, which learns the same")
     return refusal(f"memory at step {step}", f"enough for micro-batches of {rows} rows", said,
-                   f"Take {smaller}{again}or a smaller seq_len.")
+                   f"Take {'; or '.join(ways)}. Other settings are another run, with a folder of its own.")
 
 
 def _rng_to_json(state: dict) -> dict:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from ftkit.errors import Refusal, nearest, refusal, unknown
 from ftkit.train.config import EPOCH
 
-DEFAULTS = {"num_train_epochs": 3.0, "max_steps": -1, "per_device_train_batch_size": 8,
-            "gradient_accumulation_steps": 1, "warmup_steps": 0, "warmup_ratio": None, "learning_rate": 5e-5,
-            "lr_scheduler_type": "linear", "optim": "adamw_torch_fused", "save_strategy": "steps", "save_steps": 500, "eval_strategy": "no",
-            "eval_steps": None, "logging_strategy": "steps", "logging_steps": 500, "load_best_model_at_end": False,
-            "dataloader_drop_last": False, "early_stopping_patience": None}
+DEFAULTS = {
+    "num_train_epochs": 3.0, "max_steps": -1, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1,
+    "dataloader_drop_last": False, "learning_rate": 5e-5, "lr_scheduler_type": "linear", "optim": "adamw_torch_fused",
+    "warmup_steps": 0, "warmup_ratio": None, "save_strategy": "steps", "save_steps": 500, "eval_strategy": "no",
+    "eval_steps": None, "logging_strategy": "steps", "logging_steps": 500, "load_best_model_at_end": False,
+    "early_stopping_patience": None}
 """What transformers 5 takes where a recipe is silent; warmup_ratio is of transformers 4, early_stopping_patience of its
 EarlyStoppingCallback. A test compares them with the library."""
 
