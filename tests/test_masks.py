@@ -44,6 +44,12 @@ GEMMA = (
     "{% for m in messages %}{{ '<turn>' + ('model' if m.role == 'assistant' else m.role) + '\\n' + m.content | trim }}"
     "{{ '<end>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<turn>model\\n' }}{% endif %}"
 )
+THINKING = (  # an empty thought before the last answer, in the prompt, as Qwen3's template has it
+    "{% for m in messages %}" + TURN + "{% if m.role == 'assistant' and loop.last %}{{ '<think>\\n\\n</think>\\n\\n' }}"
+    "{% endif %}{{ m.content + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|im_start|>assistant\\n' }}{% if enable_thinking is defined and not enable_thinking %}"
+    "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}"
+)
 TEMPLATES = {"qwen": QWEN, "llama": LLAMA, "mistral": MISTRAL, "gemma": GEMMA}
 TALK = [{"role": "user", "content": "发烧 怎么办？"}, {"role": "assistant", "content": "多喝水。"},
         {"role": "user", "content": "And a cough?"}, {"role": "assistant", "content": "Rest,\nand  drink tea."}]
@@ -305,6 +311,14 @@ def test_what_our_encoder_makes_is_found_right_for_every_family(family, system):
     assert str(inspect(records, tokenizer)) == str(view)
     trained = [record for record in str(view).split("record ")[1:]]
     assert all("⟦" in record and "多喝水。" in record.split("⟦")[1] for record in trained[:len(records)])
+
+
+def test_an_answer_behind_an_empty_thought_and_one_with_its_thought_are_found_right():
+    tokenizer = byte_level(THINKING)
+    ids, labels = chat.encode(TALK[:2], tokenizer)
+    assert not inspect((ids, labels), tokenizer, records=[TALK[:2]]).problems
+    thought = next(place for place in range(len(ids)) if tokenizer.decode(ids[:place]).endswith("assistant\n"))
+    assert not inspect((ids, [-100] * thought + ids[thought:-1] + [-100]), tokenizer).problems
 
 
 @pytest.mark.parametrize("family", TEMPLATES)
