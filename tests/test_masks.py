@@ -281,6 +281,16 @@ def test_packed_rows_of_ours_are_shown_as_one_row_each(qwen, example):
     ({"input_ids": [1, 2]}, "data must be input_ids with labels, completion_mask or assistant_masks, got 'input_ids'. "
      "Without them every token is trained"),
     ({"input_ids": [1, 2], "labels": [1]}, "a row of the data must be token ids and as many labels, got '2 ids and 1 "),
+    ({"input_ids": [1, 2], "labels": [1, 2], "attention_mask": [1]},
+     "a row of the data must be token ids and as many attention_mask, got '2 ids and 1 attention_mask'. Labels and"),
+    ({"input_ids": [1, 2], "completion_mask": [1]}, "as many completion_mask, got '2 ids and 1 completion_mask'"),
+    ({"input_ids": [[1, 2], [3]], "labels": [[1, 2]]}, "a batch must be columns of equally many rows, got {'input"),
+    ({"input_ids": [1.5], "labels": [1]}, r"input_ids of a row must be a list of whole numbers, got \[1.5\]. Pass"),
+    ({"input_ids": ["a"], "labels": [1]}, r"input_ids of a row must be a list of whole numbers, got \['a'\]"),
+    ({"input_ids": [1], "labels": [None]}, "labels of a row must be a list of whole numbers"),
+    ({"input_ids": torch.tensor(3), "labels": torch.tensor(3)}, "input_ids of a row must be a list of whole numbers"),
+    ([None], "data must be encoded examples, batches or records, got None"),
+    ([{"prompt": "a", "completion": "b"}], "data must be encoded examples, batches or records, got {'prompt'"),
 ])
 def test_what_is_no_encoded_data_is_refused(qwen, data, sentence):
     with pytest.raises(Refusal, match=sentence):
