@@ -118,6 +118,30 @@ def test_every_family_of_template_trains_the_answer_and_its_own_end_of_turn(bare
         assert example.labels[len(prompt)] != chat.IGNORED
 
 
+SYSTEM_INTO_LAST = (  # as the templates of some Mistral models do
+    "{% set told = messages[0].content + '\\n\\n' if messages[0].role == 'system' else '' %}{{ '<s>' }}"
+    "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' }}"
+    "{% if m == (messages | selectattr('role', 'equalto', 'user') | list)[-1] %}{{ told }}"
+    "{% endif %}{{ m.content + ' [/INST]' }}{% elif m.role == 'assistant' %}"
+    "{{ ' ' + m.content + '</s>' }}{% endif %}{% endfor %}"
+)
+
+
+def test_a_system_text_that_moves_to_the_last_user_turn_is_learned_with_one_turn_and_refused_with_two(bare):
+    tokenizer = with_(bare, SYSTEM_INTO_LAST)
+    assert trained_text(chat.encode(TALK[:3], tokenizer), tokenizer) == " 多喝水。</s>"
+    with pytest.raises(Refusal, match="or put the system text into the last user's: give one record a turn, or set a"):
+        chat.encode(TALK, tokenizer)
+
+
+@pytest.mark.parametrize("template", [LLAMA3, LLAMA3.replace("(m.content | trim)", "m.content")])
+def test_white_space_that_a_template_strips_or_keeps_moves_no_label(bare, template):
+    talk = [{**turn, "content": f" \n{turn['content']}\n "} for turn in TALK]
+    tokenizer = with_(bare, template)
+    example = chat.encode(talk, tokenizer)
+    assert trained_text(example, tokenizer) == "多喝水。<|eot_id|>Rest,\nand drink tea.<|eot_id|>"
+
+
 def test_a_pad_token_that_equals_the_end_token_hides_no_label(bare):
     tokenizer = with_(bare, LLAMA2, pad_token="</s>")
     example = chat.encode({"instruction": "q", "output": "a"}, tokenizer)

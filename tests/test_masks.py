@@ -44,6 +44,12 @@ GEMMA = (
     "{% for m in messages %}{{ '<turn>' + ('model' if m.role == 'assistant' else m.role) + '\\n' + m.content | trim }}"
     "{{ '<end>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<turn>model\\n' }}{% endif %}"
 )
+THINKING = (  # an empty thought before the last answer, in the prompt, as Qwen3's template has it
+    "{% for m in messages %}" + TURN + "{% if m.role == 'assistant' and loop.last %}{{ '<think>\\n\\n</think>\\n\\n' }}"
+    "{% endif %}{{ m.content + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|im_start|>assistant\\n' }}{% if enable_thinking is defined and not enable_thinking %}"
+    "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}"
+)
 TEMPLATES = {"qwen": QWEN, "llama": LLAMA, "mistral": MISTRAL, "gemma": GEMMA}
 TALK = [{"role": "user", "content": "发烧 怎么办？"}, {"role": "assistant", "content": "多喝水。"},
         {"role": "user", "content": "And a cough?"}, {"role": "assistant", "content": "Rest,\nand  drink tea."}]
@@ -235,6 +241,15 @@ def test_data_sets_loaders_and_generators_are_read_row_by_row(qwen, example):
     rows = [{"input_ids": ids, "labels": labels} for ids, labels in (example, short)]
     assert str(inspect(Dataset.from_list(rows), qwen)) == expected
     assert str(inspect((row for row in rows), qwen)) == expected
+
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(rows)
+
+        def __getitem__(self, place):
+            return rows[place]
+
+    assert str(inspect(Rows(), qwen)) == expected
     loader = torch.utils.data.DataLoader(
         [example, short], batch_size=2, collate_fn=lambda some: batches.collate(some, qwen.pad_token_id))
     view = inspect(loader, qwen)
@@ -266,6 +281,16 @@ def test_packed_rows_of_ours_are_shown_as_one_row_each(qwen, example):
     ({"input_ids": [1, 2]}, "data must be input_ids with labels, completion_mask or assistant_masks, got 'input_ids'. "
      "Without them every token is trained"),
     ({"input_ids": [1, 2], "labels": [1]}, "a row of the data must be token ids and as many labels, got '2 ids and 1 "),
+    ({"input_ids": [1, 2], "labels": [1, 2], "attention_mask": [1]},
+     "a row of the data must be token ids and as many attention_mask, got '2 ids and 1 attention_mask'. Labels and"),
+    ({"input_ids": [1, 2], "completion_mask": [1]}, "as many completion_mask, got '2 ids and 1 completion_mask'"),
+    ({"input_ids": [[1, 2], [3]], "labels": [[1, 2]]}, "a batch must be columns of equally many rows, got {'input"),
+    ({"input_ids": [1.5], "labels": [1]}, r"input_ids of a row must be a list of whole numbers, got \[1.5\]. Pass"),
+    ({"input_ids": ["a"], "labels": [1]}, r"input_ids of a row must be a list of whole numbers, got \['a'\]"),
+    ({"input_ids": [1], "labels": [None]}, "labels of a row must be a list of whole numbers"),
+    ({"input_ids": torch.tensor(3), "labels": torch.tensor(3)}, "input_ids of a row must be a list of whole numbers"),
+    ([None], "data must be encoded examples, batches or records, got None"),
+    ([{"prompt": "a", "completion": "b"}], "data must be encoded examples, batches or records, got {'prompt'"),
 ])
 def test_what_is_no_encoded_data_is_refused(qwen, data, sentence):
     with pytest.raises(Refusal, match=sentence):
@@ -296,6 +321,14 @@ def test_what_our_encoder_makes_is_found_right_for_every_family(family, system):
     assert str(inspect(records, tokenizer)) == str(view)
     trained = [record for record in str(view).split("record ")[1:]]
     assert all("⟦" in record and "多喝水。" in record.split("⟦")[1] for record in trained[:len(records)])
+
+
+def test_an_answer_behind_an_empty_thought_and_one_with_its_thought_are_found_right():
+    tokenizer = byte_level(THINKING)
+    ids, labels = chat.encode(TALK[:2], tokenizer)
+    assert not inspect((ids, labels), tokenizer, records=[TALK[:2]]).problems
+    thought = next(place for place in range(len(ids)) if tokenizer.decode(ids[:place]).endswith("assistant\n"))
+    assert not inspect((ids, [-100] * thought + ids[thought:-1] + [-100]), tokenizer).problems
 
 
 @pytest.mark.parametrize("family", TEMPLATES)

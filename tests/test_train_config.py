@@ -35,7 +35,7 @@ from ftkit.train.schedule import rate, warmup_steps
     ({"weight_decay": -0.1}, r"weight_decay must be a number, 0 or more, got -0\.1\."),
     ({"min_delta": math.inf}, r"min_delta must be a number, 0 or more, got inf\."),
     ({"max_grad_norm": 0}, r"max_grad_norm must be a number above 0, or None, got 0\. Take 1\.0\."),
-    ({"patience": 2}, r"eval_every must be given together with patience, got None\. Take a tenth of all steps\."),
+    ({"patience": 2}, r"eval_every must be given together with patience, got None\. Take 'epoch', or a tenth of all"),
     ({"seed": -1}, r"seed must be a whole number, 0 or more, got -1\. Take 1 to try it\."),
     ({"activation_checkpointing": "yes"}, r"activation_checkpointing must be True or False, got 'yes'\."),
 ])

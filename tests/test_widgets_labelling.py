@@ -128,6 +128,11 @@ def test_a_file_that_holds_something_else_is_refused_and_left_alone(path, conten
     assert path.read_text("utf-8") == content.replace("HEAD", head)
 
 
+def test_a_folder_in_the_files_place_is_refused(tmp_path):
+    with pytest.raises(Refusal, match="path must be a JSON Lines file, new or of these votes, got .* That is"):
+        Votes(RECORDS, tmp_path)
+
+
 def test_the_votes_on_other_records_are_refused(path):
     Votes(RECORDS, path).set("keep")
     with pytest.raises(Refusal, match="got 'those on others'"):
@@ -244,6 +249,16 @@ def test_without_a_person_a_table_stands_in_the_widgets_place(path):
     assert set(bundle) == {"text/plain", "text/html"} and not front_end.live()
     assert bundle["text/plain"].startswith("1 of 4 labelled.\nlabel     records\nkeep      1")
     assert "发烧怎么办？ \u202e倒 / 多喝水。" in bundle["text/plain"] and "发烧怎么办" in bundle["text/html"]
+
+
+def test_a_notebook_saved_by_a_person_shows_the_table_on_its_page_too(path, live):
+    from ftkit.notebooks.html import to_html
+
+    bundle = labelling.labelling(RECORDS, path)._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    output = nbformat.v4.new_output("display_data", data=bundle)
+    page = to_html(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])]), "labels")
+    assert "0 of 4 labelled." in page and "widget-view" not in page
 
 
 def test_a_notebook_run_by_a_library_shows_the_table_on_its_page(tmp_path):

@@ -1,19 +1,53 @@
-"""Atomic writes, hashes, and readable text whatever its encoding. Knows nothing about what the files mean."""
+"""Atomic writes, hashes, full disks, and readable text whatever its encoding. Knows nothing of what the files mean."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from ftkit.errors import Refusal, refusal
 
+_NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _BOMS = [(b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xef\xbb\xbf", "utf-8-sig"),
          (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")]
 _GUESSES = ("gb18030", "big5hkscs", "cp1252", "utf-16-le", "utf-16-be")  # the earlier where two are as good
 _LEAST_PLAUSIBLE = 0.5
 _JUDGED = 5000  # characters beyond ASCII that are looked at
+
+
+class DiskFull(Refusal):
+    """There is no room for a file: the disk is full, or what one user or one file may take of it."""
+
+
+@contextmanager
+def needs_room(folder: str | Path, what: str, needed_bytes: int, remedy: str) -> Iterator[None]:
+    """While open, a write that finds no room is refused in a sentence instead of an error number.
+
+    Args:
+        folder: where is written; the sentence gives its last part.
+        what: what is written, in words.
+        needed_bytes: how much room that takes.
+        remedy: what to do once there is room, and what became of what was there.
+
+    Raises:
+        DiskFull: no room; the sentence says how much is needed and how much is free.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _system_error(error)
+        if number not in _NO_ROOM:
+            raise
+        free = f"{_mib(shutil.disk_usage(folder).free)} free ({os.strerror(number)})"
+        words = refusal(f"the disk of {Path(folder).resolve().name}", f"one with room for {what} "
+                        f"({_mib(needed_bytes)})", free, f"Free some space. {remedy}")
+        raise DiskFull(str(words)) from error
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> Path:
@@ -22,19 +56,35 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
     Args:
         path: the file to write; its folder is made.
         content: text (stored as UTF-8) or bytes.
+
+    Raises:
+        DiskFull: there is no room; the old content is still there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    raw = content.encode("utf-8") if isinstance(content, str) else content
     try:
-        with partial.open("wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with needs_room(path.parent, path.name, len(raw), "Then do it again: what was there before is unchanged."):
+            with partial.open("wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def append_whole(file: BinaryIO, content: bytes) -> None:
+    """Appends to an unbuffered file all of the content, or nothing where there is no room for all."""
+    before, left = os.fstat(file.fileno()).st_size, content
+    try:
+        while left:
+            left = left[file.write(left) :]  # a disk that fills up takes a part first
+    except BaseException:
+        file.truncate(before)
+        raise
 
 
 def write_json(path: str | Path, value: object) -> Path:
@@ -129,6 +179,19 @@ def read_text(path: str | Path) -> tuple[str, str]:
 
 def _marked(raw: bytes) -> str | None:
     """The encoding that a byte-order mark names, or that zero bytes betray."""
+def _system_error(error: Exception) -> int | None:
+    """The system's number of an error; safetensors says it in words."""
+    if isinstance(error, OSError):
+        return error.errno
+    _, found, rest = str(error).partition("(os error ")
+    return int(rest.partition(")")[0]) if found else None
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:,.2f} MiB"
+
+
+def _candidates(raw: bytes) -> list[str]:
     for bom, encoding in _BOMS:
         if raw.startswith(bom):
             return encoding

@@ -19,7 +19,7 @@ QUANTILES = (0.5, 0.9, 0.95, 0.99)
 BATCH = 16  # rows, where padding is estimated
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Lengths:
     """Tokens of every record. Printed, it is a table of count, mean, quantiles and the longest.
 

@@ -5,6 +5,7 @@ ends, so a lock never outlives its process; the file holds the process number, f
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -59,9 +60,9 @@ def _locked_file(path: Path) -> IO[bytes]:
         raise refusal(f"run folder {path.parent.name}", "written to by one process at a time",
                       f"one in use by process {owner}",
                       "Wait for it, stop it, or choose another folder.") from error
-    file.truncate(0)
-    file.write(str(os.getpid()).encode("ascii"))
-    file.flush()
+    with suppress(OSError):  # for people alone: on a full disk the lock holds without it
+        file.truncate(0)
+        os.write(file.fileno(), str(os.getpid()).encode("ascii"))
     return file
 
 

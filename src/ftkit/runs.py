@@ -11,6 +11,7 @@ goes on where its records end.
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +20,15 @@ from ftkit.cards import CARD, SCHEMA, Card, commit, data_entries, model_entry, r
 from ftkit.cards import write_card as _write_card
 from ftkit.device import hardware, thread_count
 from ftkit.errors import Refusal, refusal
-from ftkit.files import write_atomic
+from ftkit.files import DiskFull, append_whole, needs_room, write_atomic
 from ftkit.locks import Lock
 from ftkit.scrub import scrub
 
 __all__ = ["SCHEMA", "Card", "Run", "collect", "open_run", "read_card", "rerun_request", "scrub"]
 TRACE = "trace.jsonl"
+GO_ON = "The run can be continued: open it again, and it goes on from its last checkpoint."
 _SAME = ("parameters", "seed", "data", "model")  # what makes it the same run
+_LATER = {"optimizer": "adamw"}  # parameters that came later, and what stood for them in the folders written before
 
 
 class Run:
@@ -51,7 +54,8 @@ class Run:
 
     def __exit__(self, kind: type | None, error: BaseException | None, place: object) -> None:
         if error is not None and not isinstance(error, GeneratorExit | KeyboardInterrupt) and self.is_open:
-            self.fail(error)
+            with suppress(DiskFull):  # then the card says "running", and the error is the one that is on its way
+                self.fail(error)
         self.close()
 
     def record(self, values: dict) -> None:
@@ -59,17 +63,20 @@ class Run:
 
         Raises:
             Refusal: the folder was closed, or opened again since.
+            DiskFull: there is no room; the trace ends with the record before.
         """
         self._check_open()
         if self._file is None:
-            self._file = (self.folder / TRACE).open("a", encoding="utf-8")
-        self._file.write(json.dumps(scrub(values), ensure_ascii=False) + "\n")
-        self._file.flush()  # the system has it now: a kill of this process loses nothing
+            self._file = (self.folder / TRACE).open("ab", buffering=0)  # a kill of this process loses nothing
+        line = (json.dumps(scrub(values), ensure_ascii=False) + "\n").encode("utf-8")
+        with needs_room(self.folder, "a record of the trace", len(line), GO_ON):
+            append_whole(self._file, line)
 
     def sync(self) -> None:
         """Makes sure the trace is on the disk, so that a checkpoint never is ahead of it, even after a power cut."""
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            with needs_room(self.folder, "the trace", os.fstat(self._file.fileno()).st_size, GO_ON):
+                os.fsync(self._file.fileno())
 
     def trace(self) -> list[dict]:
         """All records, in order; a last line that a kill cut short is left out.
@@ -104,9 +111,10 @@ class Run:
     def fail(self, error: BaseException | str) -> Card:
         """The card, marked as failed, and why; the folder is free for others."""
         said = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        card = self._change(status="failed", error=said)
-        self.close()
-        return card
+        try:
+            return self._change(status="failed", error=said)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Lets go of the folder; the run can be opened and continued later."""
@@ -228,11 +236,13 @@ def _card_for(folder: Path, given: Card) -> Card:
                                            threads=thread_count()))
     stored = read_card(folder)
     new = Card(**{name: scrub(getattr(given, name)) for name in ("name", "started", *_SAME)})
-    differing = [name for name in _SAME if getattr(new, name) != getattr(stored, name)]
+    stored_now = replace(stored, parameters={
+        **{key: value for key, value in _LATER.items() if key in new.parameters}, **stored.parameters})
+    differing = [name for name in _SAME if getattr(new, name) != getattr(stored_now, name)]
     if differing:
         raise refusal(f"run folder {folder.name}", "a new one, or hold this same run",
                       f"a run with other {differing[0]}",
-                      f"There and here: {_difference(differing[0], stored, new)}. Choose another folder.")
+                      f"There and here: {_difference(differing[0], stored_now, new)}. Choose another folder.")
     if stored.status == "failed":
         return _write_card(folder, replace(stored, status="running", error=None))
     return stored

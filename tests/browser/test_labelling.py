@@ -86,7 +86,7 @@ def run_cell(page):
         page.locator(".jp-CodeCell .cm-content").first.click(timeout=SHOWN_MS)
         page.keyboard.press("Control+Enter")
         for _ in range(20):
-            if prompt.inner_text() not in (before, "[*]:"):
+            if prompt.inner_text() not in (before, "[*]:", "[ ]:"):  # a number: it ran
                 return
             page.wait_for_timeout(250)
     raise AssertionError(f"the cell did not run: {page.locator('.jp-Notebook').inner_text()}")

@@ -24,7 +24,6 @@ _STYLE = """<style>
 .ftkit-masks div {font-family: monospace; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9;
   border-left: 3px solid rgba(128,128,128,.5); padding: 2px 0 2px 8px; margin: 2px 0 12px}
 .ftkit-masks mark {color: inherit; background: rgba(230,159,0,.25); border-bottom: 2px solid #D55E00; padding: 1px 0}
-.ftkit-masks mark b {color: #D55E00}
 .ftkit-masks span + span {border-left: 1px dotted rgba(128,128,128,.7)}
 .ftkit-masks kbd {color: inherit; background: transparent; border: 1px solid rgba(128,128,128,.8); border-radius: 3px;
   padding: 0 2px; font: inherit}
@@ -49,7 +48,7 @@ class _Run(NamedTuple):
     note: str = ""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Inspection:
     """What `inspect` found. Shown as HTML in a notebook and as text elsewhere.
 
@@ -105,7 +104,7 @@ class Inspection:
         parts = [f"<p>{_escaped(_header(self, place))}</p><div>{_as_html(_runs(self.rows[place], self.judge))}</div>"
                  for place in self.shown]
         said = "".join(f"<p>{_escaped(line)}</p>" for line in _summary(self))
-        return f'<div class="ftkit-masks" style="all:revert">{_STYLE}{"".join(parts)}{said}</div>'
+        return f'<div class="ftkit-masks">{_STYLE}{"".join(parts)}{said}</div>'
 
 
 def inspect(data: Any, tokenizer, *, records: Iterable | None = None, seq_len: int | None = None,

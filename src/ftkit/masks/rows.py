@@ -77,6 +77,9 @@ def _rows(data: Any, tokenizer, seq_len: int | None) -> Iterator[Row]:
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping):
         for item in data:
             yield from _rows(item, tokenizer, seq_len)
+    elif hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, str | bytes | Mapping):
+        for place in range(len(data)):  # a data set of torch
+            yield from _rows(data[place], tokenizer, seq_len)
     else:
         raise refusal("data", "encoded examples, batches or records", data, _REMEDY)
 
@@ -88,14 +91,11 @@ def _is_record(data: Any) -> bool:
 
 
 def _is_pair(data: Any) -> bool:
-    return (isinstance(data, tuple | list) and len(data) == 2
-            and all(np.ndim(part) == 1 and not isinstance(part, Mapping) and (not len(part) or _is_number(part[0]))
-                    for part in data if hasattr(part, "__len__"))
-            and all(hasattr(part, "__len__") and not isinstance(part, str | Mapping) for part in data))
+    return isinstance(data, tuple | list) and len(data) == 2 and all(map(_is_column, map(_lists, data)))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | np.integer) or (hasattr(value, "ndim") and value.ndim == 0)
+def _is_column(part: Any) -> bool:
+    return isinstance(part, tuple | list) and (not part or isinstance(part[0], int | np.integer))
 
 
 def _of_mapping(data: Mapping) -> Iterator[Row]:
@@ -105,21 +105,44 @@ def _of_mapping(data: Mapping) -> Iterator[Row]:
     if "labels" not in columns and not masks:
         raise refusal("data", f"input_ids with labels, {' or '.join(_MASKS)}", ", ".join(map(str, data)),
                       "Without them every token is trained: pass what the data collator returns.")
-    batched = bool(columns["input_ids"]) and not _is_number(columns["input_ids"][0])
-    for place in range(len(columns["input_ids"])) if batched else [None]:
-        one = {name: column if place is None else column[place] for name, column in columns.items()}
-        ids, labels = one["input_ids"], one.get("labels")
-        if labels is None:
-            labels = np.where(np.all([one[name] for name in masks], axis=0), ids, IGNORED)
-        yield _checked(ids, labels, one.get("attention_mask"))
+    given = columns.setdefault("input_ids", ())
+    if not isinstance(given, tuple | list) or not given or not isinstance(_lists(given[0]), tuple | list):
+        columns = {name: [column] for name, column in columns.items()}  # one row
+    for place in range(len(columns["input_ids"])):
+        if any(len(column) <= place for column in columns.values()):
+            raise refusal("a batch", "columns of equally many rows", {name: len(own) for name, own in columns.items()})
+        one = {name: _whole_numbers(column[place], name) for name, column in columns.items()
+               if name != "attention_mask" or np.ndim(column[place]) == 1}  # a mask of pairs says nothing on padding
+        for name in masks:
+            _check_as_long(one["input_ids"], one[name], name)
+        labels = one["labels"] if "labels" in one else np.where(
+            np.all([one[name] for name in masks], axis=0), one["input_ids"], IGNORED)
+        yield _checked(one["input_ids"], labels, one.get("attention_mask"))
 
 
-def _checked(ids: Any, labels: Any, attention: Any = None) -> Row:
-    ids, labels = (np.asarray(_lists(column), dtype=np.int64) for column in (ids, labels))
-    if ids.shape != labels.shape or ids.ndim != 1:
-        raise refusal("a row of the data", "token ids and as many labels", f"{ids.size} ids and {labels.size} labels",
-                      "Labels stand at their own token, -100 where there is no loss.")
-    return Row(ids, labels, None if attention is None or np.ndim(attention) != 1 else np.asarray(attention) != 0)
+def _checked(ids: Any, labels: Any, attention: np.ndarray | None = None) -> Row:
+    ids, labels = _whole_numbers(ids, "input_ids"), _whole_numbers(labels, "labels")
+    _check_as_long(ids, labels, "labels")
+    if attention is not None:
+        _check_as_long(ids, attention, "attention_mask")
+    return Row(ids, labels, None if attention is None else attention != 0)
+
+
+def _check_as_long(ids: np.ndarray, column: np.ndarray, name: str) -> None:
+    if len(ids) != len(column):
+        raise refusal("a row of the data", f"token ids and as many {name}", f"{len(ids)} ids and {len(column)} {name}",
+                      "Labels and masks stand at their own token; a label is -100 where there is no loss.")
+
+
+def _whole_numbers(column: Any, name: str) -> np.ndarray:
+    try:
+        numbers = np.asarray(_lists(column))
+    except ValueError:  # lists of several lengths
+        numbers = np.zeros(())
+    kinds = "iubf" if "mask" in name else "iu"
+    if numbers.ndim != 1 or numbers.size and numbers.dtype.kind not in kinds:
+        raise refusal(f"{name} of a row", "a list of whole numbers", column, _REMEDY)
+    return numbers.astype(np.int64)
 
 
 def _lists(column: Any) -> Any:

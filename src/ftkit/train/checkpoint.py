@@ -13,14 +13,16 @@ Knows nothing about the loop: tensors and plain values in, the same out. Nothing
 import json
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ftkit.errors import Refusal, refusal
-from ftkit.files import read_json, replace_folder, sha256
+from ftkit.files import needs_room, read_json, replace_folder, sha256
+from ftkit.runs import GO_ON
+from ftkit.train.config import TrainConfig
 
 FORMAT = 1
 KEPT = 2
@@ -56,10 +58,28 @@ def write(run_folder: str | Path, snapshot: Snapshot) -> Path:
     """The checkpoint's folder, complete; a kill before that leaves the checkpoints that were there.
 
     All is written into a hidden folder and brought to the disk before the folder gets its name.
+
+    Raises:
+        DiskFull: there is no room; the checkpoints that were there are whole, and nothing half-written stays.
     """
-    parent = Path(run_folder) / FOLDER
-    parent.mkdir(exist_ok=True)
-    partial = parent / f".partial_{snapshot.step}"
+    run_folder, step = Path(run_folder), snapshot.step
+    parent = run_folder / FOLDER
+    partial = parent / f".partial_{step}"
+    size = sum(tensor.nbytes for part in _PARTS for tensor in getattr(snapshot, part).values())
+    try:
+        with needs_room(run_folder, f"the checkpoint of step {step}", size, GO_ON):
+            parent.mkdir(exist_ok=True)
+            _write_parts(partial, snapshot)
+            final = replace_folder(partial, parent / f"step_{step:08d}")
+            _to_disk(parent)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _prune(parent)
+    return final
+
+
+def _write_parts(partial: Path, snapshot: Snapshot) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     for part in _PARTS:
@@ -70,10 +90,6 @@ def write(run_folder: str | Path, snapshot: Snapshot) -> Path:
     (partial / HASHES).write_text(json.dumps({path.name: sha256(path) for path in partial.iterdir()}), "utf-8")
     for path in (*partial.iterdir(), partial):
         _to_disk(path)
-    final = replace_folder(partial, parent / f"step_{snapshot.step:08d}")
-    _to_disk(parent)
-    _prune(parent)
-    return final
 
 
 def newest(run_folder: str | Path) -> Snapshot | None:
@@ -94,7 +110,7 @@ def newest(run_folder: str | Path) -> Snapshot | None:
             damage.append(str(error))
     if damage:
         raise refusal(f"{FOLDER} of run {Path(run_folder).name}", "whole, at least one of them", damage[0],
-                      "Delete the run folder and start again.")
+                      "Put a whole one back, or choose another run folder to start again.")
     return None
 
 
@@ -123,10 +139,11 @@ def check_fits(snapshot: Snapshot, identity: dict) -> None:
         Refusal: it was made with other settings, of another model, on other data, with other threads or on
             a processor that rounds otherwise; the sentence says which.
     """
+    defaults = {one.name: one.default for one in fields(TrainConfig)}  # of settings that came after this checkpoint
     old, name = snapshot.identity, f"checkpoint of step {snapshot.step}"
     other = "Choose another run folder, or train what this one holds."
     for key in {**old["config"], **identity["config"]}:
-        was, now = old["config"].get(key), identity["config"].get(key)
+        was, now = old["config"].get(key, defaults.get(key)), identity["config"].get(key)
         if was != now:
             raise refusal(name, f"made with {key}={now!r}", was, other)
     _check_trainable(name, old["trainable"], identity["trainable"])

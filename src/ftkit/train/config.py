@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from ftkit.errors import refusal, unknown
 
+OPTIMIZERS = ("adamw", "lion")
 SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("no", "bf16", "fp16")
 MATMUL_PRECISIONS = ("auto", "highest", "high", "medium")
 GROUPINGS = ("buckets", "shuffled", "sequential", "packed")
+EPOCH = "epoch"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class TrainConfig:
         warmup_steps: steps over which the rate rises to its highest; or else give `warmup_ratio`.
         warmup_ratio: the same as a share of all steps.
         schedule: "constant", "linear" (down to 0) or "cosine" (down to 0) after the warm-up.
-        weight_decay: of AdamW, on weights of two and more dimensions; none on biases and norms.
+        optimizer: "adamw", or "lion", which takes a learning rate 3 to 10 times lower.
+        weight_decay: decoupled, on weights of two and more dimensions; none on biases and norms.
         max_grad_norm: gradients are scaled down to this norm; None leaves them be.
         precision: "no", or mixed precision in "bf16" or (on a GPU) "fp16".
         matmul_precision: of products of float32 matrices, in torch's terms: "highest", "high" or "medium"; "auto" is
@@ -33,10 +36,11 @@ class TrainConfig:
         grouping: "buckets" (rows of like length together), "shuffled", "sequential", or "packed" (several examples a
             row of `seq_len` tokens, none of which sees another).
         seq_len: the most tokens of a row; None takes the longest example.
-        eval_every: steps between evaluations; None evaluates after the last step only.
+        eval_every: steps between evaluations, or "epoch" for one after each epoch; None evaluates after the last step
+            only, which is evaluated in any case.
         checkpoint_every: steps between checkpoints, with a run folder; None writes one at the start and one at the end.
         patience: stop after so many evaluations in a row without a better held-out loss, and go back to the weights of
-            the best one; None never stops.
+            the best one; None never stops. Perplexity is exp(loss), so to stop on the one is to stop on the other.
         min_delta: by how much a loss must be lower to be better.
         seed: of order and dropout, 0 or more.
 
@@ -56,6 +60,7 @@ class TrainConfig:
     warmup_steps: int | None = None
     warmup_ratio: float | None = None
     schedule: str = "linear"
+    optimizer: str = "adamw"
     weight_decay: float = 0.0
     max_grad_norm: float | None = 1.0
     precision: str = "no"
@@ -63,7 +68,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     grouping: str = "buckets"
     seq_len: int | None = None
-    eval_every: int | None = None
+    eval_every: int | str | None = None
     checkpoint_every: int | None = None
     patience: int | None = None
     min_delta: float = 0.0
@@ -71,7 +76,7 @@ class TrainConfig:
 
     def __post_init__(self):
         self._check_numbers()
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS),
+        for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS), ("precision", PRECISIONS),
                             ("matmul_precision", MATMUL_PRECISIONS), ("grouping", GROUPINGS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
@@ -85,12 +90,15 @@ class TrainConfig:
             raise refusal("warmup_steps", f"{self.max_steps} (max_steps) or less", self.warmup_steps,
                           "Take a tenth of max_steps.")
         if self.patience is not None and self.eval_every is None:
-            raise refusal("eval_every", "given together with patience", None, "Take a tenth of all steps.")
+            raise refusal("eval_every", "given together with patience", None, "Take 'epoch', or a tenth of all steps.")
         if self.grouping == "packed" and self.seq_len is None:
             raise refusal("seq_len", "given with grouping='packed'", None, "Take twice the longest example.")
 
     def _check_numbers(self) -> None:
-        whole = ("max_steps", "epochs", "accumulation", "eval_every", "checkpoint_every", "patience", "seq_len")
+        if isinstance(self.eval_every, str) and self.eval_every != EPOCH:
+            raise refusal("eval_every", f"a whole number, 1 or more, {EPOCH!r}, or None", self.eval_every)
+        evaluated = () if self.eval_every == EPOCH else ("eval_every",)
+        whole = ("max_steps", "epochs", "accumulation", *evaluated, "checkpoint_every", "patience", "seq_len")
         for name in ("batch_size", *whole):
             _whole(name, getattr(self, name), 1, optional=name not in ("batch_size", "accumulation"))
         _whole("warmup_steps", self.warmup_steps, 0, optional=True)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from ftkit.errors import refusal
 from ftkit.fused import fused
 from ftkit.losses import label_loss
 from ftkit.train.config import TrainConfig
+from ftkit.train.lion import Lion
 from ftkit.train.order import Order
 
 
@@ -45,8 +47,9 @@ class Learner:
         decayed = [one for one in self.parameters.values() if one.dim() > 1]
         others = [one for one in self.parameters.values() if one.dim() <= 1]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        adam = torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, fused=True)
-        self._adam, self._optimizer = adam, self._accelerator.prepare_optimizer(adam)
+        kind = Lion if config.optimizer == "lion" else partial(torch.optim.AdamW, fused=True)
+        self._bare = kind([group for group in groups if group["params"]], lr=config.learning_rate)
+        self._optimizer = self._accelerator.prepare_optimizer(self._bare)
 
     def step(self, order: Order, micro_batches: list[list[int]], learning_rate: float) -> dict:
         """One optimizer step: loss (mean over the label tokens of all micro-batches), grad_norm, real_tokens.
@@ -57,7 +60,7 @@ class Learner:
         if not self.model.training:  # whoever watched may have put it into evaluation
             self.model.train()
         self._optimizer.zero_grad(set_to_none=True)  # an interrupted step may have left gradients behind
-        for group in self._adam.param_groups:
+        for group in self._bare.param_groups:
             group["lr"] = learning_rate
         label_tokens = sum(order.labels_in(rows) for rows in micro_batches)
         loss, real_tokens = 0.0, 0
@@ -102,7 +105,7 @@ class Learner:
     def optimizer_tensors(self) -> dict[str, torch.Tensor]:
         """The optimizer's state by `<parameter>|<name>`; empty before the first step."""
         return {f"{name}|{kind}": tensor for name, one in self.parameters.items()
-                for kind, tensor in self._adam.state.get(one, {}).items()}
+                for kind, tensor in self._bare.state.get(one, {}).items()}
 
     def scaler_state(self) -> dict:
         """The loss scale of fp16; empty in other precisions."""
@@ -111,11 +114,11 @@ class Learner:
     def restore_(self, weights: dict, optimizer: dict, scaler: dict) -> None:
         """Puts weights and optimizer back to what a checkpoint holds."""
         self.load_weights_(weights)
-        self._adam.state.clear()
+        self._bare.state.clear()
         for key, tensor in optimizer.items():
             name, _, kind = key.rpartition("|")
             one = self.parameters[name]
-            self._adam.state[one][kind] = tensor.to(one.device)
+            self._bare.state[one][kind] = tensor.to(one.device)
         if scaler and self._accelerator.scaler is not None:
             self._accelerator.scaler.load_state_dict(scaler)
 

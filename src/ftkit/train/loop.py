@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -14,9 +15,10 @@ from torch import nn
 
 from ftkit.device import peak_gib, thread_count
 from ftkit.errors import Refusal, refusal
+from ftkit.files import DiskFull
 from ftkit.runs import Run, scrub
 from ftkit.train import checkpoint
-from ftkit.train.config import TrainConfig
+from ftkit.train.config import EPOCH, TrainConfig
 from ftkit.train.learner import Learner, Randomness, frozen_of, hash_of, ready_to_learn
 from ftkit.train.order import Order, Step, held_out_order
 from ftkit.train.schedule import rate, warmup_steps
@@ -51,7 +53,7 @@ def train(model: nn.Module, examples: Sequence, config: TrainConfig, *, held_out
     Args:
         model: a prepared causal language model; its trainable weights are changed in place, all else is left alone.
         examples: pairs (token ids, labels) as `chat.encode` makes them.
-        held_out: examples for `held_out_loss`, measured every `eval_every` steps and after the last.
+        held_out: examples for `held_out_loss`, measured as `eval_every` says, and after the last step.
         run: an opened run folder; None keeps nothing.
         evaluate: called with the model when the held-out loss is measured; what it returns goes into the record.
         pad_id: the token that fills rows; any id will do.
@@ -65,7 +67,7 @@ def train(model: nn.Module, examples: Sequence, config: TrainConfig, *, held_out
         Refusal: at once, for examples, settings or a model that don't fit; later, when the run folder holds another
             training, or when the loss is not finite (the run is then marked as failed, its checkpoints stay).
 
-    Source: Loshchilov and Hutter 2019 for AdamW; Prechelt 1998 for early stopping.
+    Source: Loshchilov and Hutter 2019 for AdamW; Chen et al. 2023 for Lion; Prechelt 1998 for early stopping.
 
     Taught in: 01_why_finetune
     """
@@ -90,6 +92,22 @@ class _Training:
         self.warmup = warmup_steps(order.total_steps, config.warmup_steps, config.warmup_ratio)
 
     def records(self) -> Iterator[dict]:
+        """All records; where the disk or the memory is too small, the run's card says so if it still can be written."""
+        try:
+            yield from self._records()
+        except GeneratorExit:  # first: at the end of a program the names below may be gone
+            raise
+        except DiskFull as error:
+            self._fail(error)
+            raise
+        except (MemoryError, RuntimeError) as error:
+            if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate" in str(error)):
+                raise
+            refused = _no_memory(error, self.progress.step + 1, self.config)
+            self._fail(refused)
+            raise refused from error.with_traceback(None)  # whose frames hold what filled the memory
+
+    def _records(self) -> Iterator[dict]:
         if self.run is not None:
             self.identity = self._identity()
             yield from self._resumed()
@@ -100,6 +118,11 @@ class _Training:
                 yield self._one(step)
                 if self.progress.finished:
                     return
+
+    def _fail(self, error: Refusal) -> None:
+        if self.run is not None and self.run.is_open:
+            with suppress(DiskFull):  # the card then says "running": the folder can be opened again all the same
+                self.run.fail(str(error))
 
     def _one(self, step: Step) -> dict:
         """One step, all that is due after it, and its record."""
@@ -121,7 +144,8 @@ class _Training:
         return record
 
     def _evaluated(self, step: Step) -> tuple[float | None, dict]:
-        due = self.config.eval_every is not None and step.number % self.config.eval_every == 0
+        every = self.config.eval_every
+        due = step.ends_epoch if every == EPOCH else every is not None and step.number % every == 0
         if not due and step.number != self.order.total_steps:
             return None, {}
         with Randomness(self.config.seed + step.number):  # its own, so that it changes nothing that follows
@@ -174,6 +198,7 @@ class _Training:
         """Goes back to the newest checkpoint; yields the records up to it."""
         snapshot = checkpoint.newest(self.run.folder)
         if snapshot is None:
+            self._refuse_lost_checkpoints()
             self.run.cut_trace_(0)
             self._checkpoint()  # so that a restart begins with these weights, whatever the model has become since
             return
@@ -191,6 +216,13 @@ class _Training:
             self.run.note(self._metrics(records[-1]))  # it was killed right before this
         yield from records
 
+    def _refuse_lost_checkpoints(self) -> None:
+        """The first checkpoint is there before the first record, so records without one have lost theirs."""
+        done = sum("step" in record for record in self.run.trace())
+        if done:
+            raise refusal(f"checkpoints of run {self.run.folder.name}", f"there, beside its trace of {done} records",
+                          "none", "Put them back to go on, or choose another run folder to start again.")
+
     def _identity(self) -> dict:
         shapes = {name: list(one.shape) for name, one in self.learner.parameters.items()}
         on_cpu = self.learner.device.type == "cpu"
@@ -205,8 +237,7 @@ class _Training:
             if math.isfinite(value) or (name == "grad_norm" and self.config.precision == "fp16"):
                 continue
             error = _diverged(name, step.number, value, self.config)
-            if self.run is not None:
-                self.run.fail(str(error))
+            self._fail(error)
             raise error
 
 
@@ -224,6 +255,17 @@ def _diverged(name: str, step: int, value: float, config: TrainConfig) -> Refusa
     precision = "" if config.precision == "no" else f", or precision='no' (now {config.precision!r})"
     return refusal(f"{name} at step {step}", "finite", value, f"The weights are those before this step. Try a lower "
                    f"learning_rate (now {config.learning_rate:g}), a longer warm-up{precision}.")
+
+
+def _no_memory(error: Exception, step: int, config: TrainConfig) -> Refusal:
+    said = str(error).splitlines()[0].partition(". GPU")[0] if str(error) else "no memory"
+    rows, ways = config.batch_size, ["a smaller seq_len"]
+    if not config.activation_checkpointing:
+        ways.insert(0, "activation_checkpointing=True")
+    if rows > 1:
+        ways.insert(0, f"batch_size={rows // 2} with accumulation={config.accumulation * 2}, which learns the same")
+    return refusal(f"memory at step {step}", f"enough for micro-batches of {rows} rows", said,
+                   f"Take {'; or '.join(ways)}. Other settings are another run, with a folder of its own.")
 
 
 def _rng_to_json(state: dict) -> dict:

@@ -23,6 +23,7 @@ class Step:
     number: int
     epoch: int
     rows: list[list[int]]
+    ends_epoch: bool = False
 
 
 class Order:
@@ -56,10 +57,11 @@ class Order:
         """The steps that come after the first `done`."""
         number, epoch = 0, 0
         while number < self.total_steps:
-            for rows in self._epoch(epoch):
+            steps = self._epoch(epoch)
+            for place, rows in enumerate(steps, start=1):
                 number += 1
                 if done < number <= self.total_steps:
-                    yield Step(number, epoch, rows)
+                    yield Step(number, epoch, rows, ends_epoch=place == len(steps))
             epoch += 1
 
     def batch(self, rows: list[int]) -> batches.Batch:

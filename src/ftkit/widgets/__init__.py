@@ -1,1 +1,1 @@
-"""What a learner can click on in a notebook: each a pure core, a shell, and a static view where nobody can click."""
+"""What is looked at in a notebook; each widget: a pure `compute`, a shell that shows it, a `static` picture."""

@@ -50,6 +50,8 @@ class Votes:
             raise refusal("records", "at least one", "none")
         if isinstance(labels, str) or not 1 <= len(set(self.labels)) == len(self.labels) <= MOST_LABELS:
             raise refusal("labels", f"1 to {MOST_LABELS} different names", labels)
+        if self.path.is_dir():
+            raise refusal("path", "a JSON Lines file, new or of these votes", str(path), "That is a folder.")
         content = json.dumps(self.records, ensure_ascii=False, sort_keys=True, default=str)
         self._header = {"votes_on": sha256(content.encode("utf-8", "surrogatepass")), "records": len(self.records)}
         self._given: dict[int, Vote] = {}  # in the order they were given
