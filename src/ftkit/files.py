@@ -179,19 +179,6 @@ def read_text(path: str | Path) -> tuple[str, str]:
 
 def _marked(raw: bytes) -> str | None:
     """The encoding that a byte-order mark names, or that zero bytes betray."""
-def _system_error(error: Exception) -> int | None:
-    """The system's number of an error; safetensors says it in words."""
-    if isinstance(error, OSError):
-        return error.errno
-    _, found, rest = str(error).partition("(os error ")
-    return int(rest.partition(")")[0]) if found else None
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**20:,.2f} MiB"
-
-
-def _candidates(raw: bytes) -> list[str]:
     for bom, encoding in _BOMS:
         if raw.startswith(bom):
             return encoding
@@ -259,3 +246,15 @@ def _spoilt(raw: bytes, name: str, encoding: str, error: UnicodeDecodeError) -> 
     line = raw.count(b"\n", 0, error.start) + 1
     return refusal(f"{name}, line {line}", f"{encoding} like the rest of the file", raw[error.start:error.start + 8],
                    "Delete or retype that place.")
+
+
+def _system_error(error: Exception) -> int | None:
+    """The system's number of an error; safetensors says it in words."""
+    if isinstance(error, OSError):
+        return error.errno
+    _, found, rest = str(error).partition("(os error ")
+    return int(rest.partition(")")[0]) if found else None
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:,.2f} MiB"
