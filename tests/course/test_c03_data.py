@@ -143,3 +143,59 @@ def by_seed(cards, one, other, what="loss"):
     apart = [a - b for a, b in zip(recorded.values(cards, f"{one} {what}"), recorded.values(cards, f"{other} {what}"),
                                    strict=True)]
     return f"{fmean(apart):+.3f} ({min(apart):+.3f} to {max(apart):+.3f})"
+
+
+def evidence(cards):
+    """What claims.md says of C27, C28, C47 and C48, by id."""
+    n, steps = len(cards), cards[0].parameters["steps"]
+    same = f"{n} seeds, {steps} steps of 4 records each, LoRA; scale tiny"
+    counts = ", ".join(f"{over_seeds(cards, f'{name} loss')} with {words}" for name, words in (
+        ("30", "30 records"), ("100", "100"), ("300", "300"), ("1000", "1,000"), ("all", "all 3,260")))
+    short = fmean(recorded.values(cards, "short"))
+    return {
+        "C27": f"held-out loss (nats a token) {counts}; {same}",
+        "C28": f"300 clean records, 360 with trouble planted among them: held-out loss {over_seeds(cards, 'dirty loss')} "
+               f"as they are, {over_seeds(cards, 'prepared loss')} after the pipeline ({by_share(cards)}), "
+               f"{over_seeds(cards, '300 loss')} on the clean ones. Without answers under 50 characters, which are "
+               f"{short:.0%} of the clean ones: Chinese {over_seeds(cards, 'answers from 50 zh', '.1f')} instead of "
+               f"{over_seeds(cards, '300 zh')}; {same}",
+        "C47": f"held-out loss {over_seeds(cards, '100 loss')} with 100 records, "
+               f"{over_seeds(cards, '100 augmented loss')} with up to two rewritten questions for each "
+               f"(difference {by_seed(cards, '100 augmented', '100')}), {over_seeds(cards, '300 loss')} with 300 real "
+               f"ones; {same}",
+        "C48": f"300 records, half of them in another template: held-out loss in the own template "
+               f"{over_seeds(cards, 'templates loss')} instead of {over_seeds(cards, '300 loss')} "
+               f"(difference {by_seed(cards, 'templates', '300')}), in the other one "
+               f"{over_seeds(cards, 'templates other')} instead of {over_seeds(cards, '300 other')}; {same}",
+    }
+
+
+def by_share(cards):
+    """By how much less the prepared records' loss is than the dirty ones', seed by seed."""
+    less = [a / b - 1 for a, b in zip(recorded.values(cards, "prepared loss"), recorded.values(cards, "dirty loss"),
+                                      strict=True)]
+    return f"{fmean(less):+.0%}, {min(less):+.0%} to {max(less):+.0%}"
+
+
+def renewed(cards):
+    """The page and the claims with the figures of the cards in their places."""
+    page, claims = PAGE.read_text("utf-8"), CLAIMS.read_text("utf-8")
+    first, last = "<!-- points -->\n", "<!-- end of points -->"
+    page = page[:page.index(first) + len(first)] + table_of_points(cards) + "\n" + page[page.index(last):]
+    for claim, text in evidence(cards).items():
+        row = next(line for line in claims.splitlines() if line.startswith(f"| {claim} "))
+        cells = row.split(" | ")
+        cells[3] = text
+        claims = claims.replace(row, " | ".join(cells))
+    return page, claims
+
+
+def test_the_figures_on_the_page_and_in_the_claims_are_those_of_the_cards(cards):
+    page, claims = renewed(cards)
+    assert page == PAGE.read_text("utf-8"), f"renew the page's figures: python tests/course/{Path(__file__).name}"
+    assert claims == CLAIMS.read_text("utf-8"), f"renew the claims: python tests/course/{Path(__file__).name}"
+
+
+if __name__ == "__main__":
+    for path, text in zip((PAGE, CLAIMS), renewed(recorded.shipped(STEM, "points")), strict=True):
+        path.write_text(text, "utf-8")
