@@ -154,7 +154,8 @@ def evidence(cards):
     short = fmean(recorded.values(cards, "short"))
     return {
         "C27": f"held-out loss (nats a token) {counts}; {same}",
-        "C28": f"300 clean records, 360 with trouble planted among them: held-out loss {over_seeds(cards, 'dirty loss')} "
+        "C28": "300 clean records, 360 with trouble planted among them: held-out loss "
+               f"{over_seeds(cards, 'dirty loss')} "
                f"as they are, {over_seeds(cards, 'prepared loss')} after the pipeline ({by_share(cards)}), "
                f"{over_seeds(cards, '300 loss')} on the clean ones. Without answers under 50 characters, which are "
                f"{short:.0%} of the clean ones: Chinese {over_seeds(cards, 'answers from 50 zh', '.1f')} instead of "

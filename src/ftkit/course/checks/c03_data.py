@@ -58,10 +58,6 @@ def _of_the_text() -> list[Case]:
         ]),
         *_of_dates(plain),
         *_of_neighbours(plain, long),
-        Case("X in the middle", lambda answer: answer(_number(region="99X101")), [], [
-            Hint(ValueError, "X is a check sign and no digit: only the last sign may be one."),
-            Hint(lambda got: len(got) == 1, "X is a check sign and no digit: only the last sign may be one."),
-        ]),
         Case("no number", lambda answer: answer("没有号码"), [], [
             Hint(lambda got: got is False, "Return an empty list."),
         ]),
@@ -110,12 +106,39 @@ def _of_neighbours(plain: str, long: str) -> list[Case]:
             Hint([], "Letters may come before it: 'ID' often does."),
         ]),
         Case("in brackets", lambda answer: answer(f"（{plain}）"), [plain]),
+        Case("X in the middle", lambda answer: answer(_number(region="99X101")), [], [
+            Hint(ValueError, "X is a check sign and no digit: only the last sign may be one."),
+            Hint(lambda got: len(got) == 1, "X is a check sign and no digit: only the last sign may be one."),
+        ]),
     ]
 
 
 def _held(clusters: str, kinds: str, share: float):
     """Clusters and kinds as letters, one a record."""
     return lambda answer: answer(list(clusters), list(kinds), share)
+
+
+def _of_shares() -> list[Case]:
+    return [
+        Case("a share that is no whole number of records", _held("abcde", "xxxxx", 0.5), [0, 1], [
+            Hint([0, 1, 2], "Three of five are more than half: never more than the share."),
+            Hint([0], "Two of five are not more than half: the share may be used up."),
+        ]),
+        Case("exactly the share", _held("abcd", "xxyy", 0.5), [0, 2], [
+            Hint([], "Half of two is one, of each kind: the share may be used up."),
+        ]),
+        Case("a rare kind", _held("abcde", "xxxxy", 0.25), [0], [
+            Hint([0, 4], "The one record of kind y is more than a quarter of its kind."),
+        ]),
+        Case("three kinds, clusters of several", _held("aabbccdde", "xxyyzzxyz", 0.67), [0, 1, 2, 3, 4, 5], [
+            Hint(lambda got: True, "Each kind has its own room: two of three x, two of three y, two of three z."),
+        ]),
+        Case("nothing held out", _held("abc", "xyx", 0.0), []),
+        Case("numbers as names", lambda answer: answer([7, 3, 7, 1], [0, 0, 0, 0], 0.5), [0, 2], [
+            Hint(lambda got: 1 in got, "Clusters are taken in the order of their first record, whatever they are "
+                 "called."),
+        ]),
+    ]
 
 
 def _of_the_split() -> list[Case]:
@@ -151,24 +174,7 @@ def _of_the_split() -> list[Case]:
             Hint([0, 1, 2, 3], "A third of three is one of each kind, and cluster a takes both."),
             Hint([], "One of each kind fits: 1 is less than 0.34 times 3."),
         ]),
-        Case("a share that is no whole number of records", _held("abcde", "xxxxx", 0.5), [0, 1], [
-            Hint([0, 1, 2], "Three of five are more than half: never more than the share."),
-            Hint([0], "Two of five are not more than half: the share may be used up."),
-        ]),
-        Case("exactly the share", _held("abcd", "xxyy", 0.5), [0, 2], [
-            Hint([], "Half of two is one, of each kind: the share may be used up."),
-        ]),
-        Case("a rare kind", _held("abcde", "xxxxy", 0.25), [0], [
-            Hint([0, 4], "The one record of kind y is more than a quarter of its kind."),
-        ]),
-        Case("three kinds, clusters of several", _held("aabbccdde", "xxyyzzxyz", 0.67), [0, 1, 2, 3, 4, 5], [
-            Hint(lambda got: True, "Each kind has its own room: two of three x, two of three y, two of three z."),
-        ]),
-        Case("nothing held out", _held("abc", "xyx", 0.0), []),
-        Case("numbers as names", lambda answer: answer([7, 3, 7, 1], [0, 0, 0, 0], 0.5), [0, 2], [
-            Hint(lambda got: 1 in got, "Clusters are taken in the order of their first record, whatever they are "
-                 "called."),
-        ]),
+        *_of_shares(),
     ]
 
 

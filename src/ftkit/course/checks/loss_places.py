@@ -8,6 +8,7 @@ _NO = -100
 _OPENING, _END = [1, 7, 3], 2
 # system turn, user turn, answer, user turn, answer; 1 opens a turn, 5 is the user, 7 the assistant, 3 a line break
 _TALK = [1, 5, 3, 40, 2, 1, 7, 3, 41, 42, 2, 1, 5, 3, 43, 2, 1, 7, 3, 44, 2]
+_ONE = _TALK[:11]
 _FIRST = [_NO] * 8 + [41, 42, 2] + [_NO] * 10
 _SECOND = [_NO] * 19 + [44, 2]
 _BOTH = [_NO] * 8 + [41, 42, 2] + [_NO] * 8 + [44, 2]
@@ -17,37 +18,11 @@ def _labelled(ids: list[int], trained: list[bool]):
     return lambda answer: answer(list(ids), list(_OPENING), _END, list(trained))
 
 
-def label_cases() -> list[Case]:
-    """Cases for 03.5."""
-    one = [1, 5, 3, 40, 2, 1, 7, 3, 41, 42, 2]
+def _turns_cut_off() -> list[Case]:
     return [
-        Case("one turn", _labelled(one, [True]), [_NO] * 8 + [41, 42, 2], [
-            Hint([_NO] * 8 + [41, 42, _NO], "The end of the turn carries loss: without it the model never learns to "
-                 "stop."),
-            Hint([_NO] * 5 + one[5:], "What opens the turn is written by the template, not by the model."),
-            Hint(one, "The prompt carries no loss."),
-            Hint([_NO] * 4 + [2] + [_NO] * 3 + [41, 42, 2], "The end of the user's turn is not the model's to learn."),
-            Hint([_NO] * 7 + [41, 42, 2, _NO], "Labels stand at their own token's place: the loss does the shift."),
-            Hint(lambda got: len(got) < len(one), "There is a label for each token, -100 where it carries no loss."),
-            Hint([_NO] * 7 + [3, 41, 42, 2], "The line break belongs to what opens the turn: its last token."),
-            Hint([0] * 8 + [41, 42, 2], "A token without loss has the label -100."),
-        ]),
-        Case("two turns", _labelled(_TALK, [True, True]), _BOTH, [
-            Hint(_SECOND, "Every assistant turn carries loss where it is to be trained, not the last alone."),
-            Hint(_FIRST, "Go on behind the first turn: there is another."),
-            Hint([_NO] * 8 + _TALK[8:], "The turn ends at its end token: what the user says next carries no loss."),
-        ]),
-        Case("the first is context alone", _labelled(_TALK, [False, True]), _SECOND, [
-            Hint(_BOTH, "trained says of each assistant turn whether it carries loss: the first does not."),
-            Hint(_FIRST, "The other way round: False is a turn without loss."),
-            Hint([_NO] * len(_TALK), "A turn without loss counts all the same: the second answer is trained[1]."),
-        ]),
-        Case("the second is context alone", _labelled(_TALK, [True, False]), _FIRST, [
-            Hint(_BOTH, "trained says of each assistant turn whether it carries loss: the second does not."),
-        ]),
         Case("three turns", _labelled([1, 7, 3, 11, 2] + [1, 7, 3, 12, 2] + [1, 7, 3, 13, 2], [False, True, False]),
              [_NO] * 8 + [12, 2] + [_NO] * 5),
-        Case("cut off in the answer", _labelled(one[:-1], [True]), [_NO] * 8 + [41, 42], [
+        Case("cut off in the answer", _labelled(_ONE[:-1], [True]), [_NO] * 8 + [41, 42], [
             Hint(ValueError, "An answer that was cut off has no end token: it reaches to the last token."),
             Hint([_NO] * 10, "An answer that was cut off is still learned as far as it goes."),
             Hint([_NO] * 8 + [41, _NO], "Without an end token the turn reaches to the last token, that one included."),
@@ -55,6 +30,11 @@ def label_cases() -> list[Case]:
         Case("cut off, and an earlier turn before it", _labelled(_TALK[:-1], [True, True]), _BOTH[:-1], [
             Hint(lambda got: len(got) != len(_TALK) - 1, "There is a label for each token that is left."),
         ]),
+    ]
+
+
+def _openings_in_answers() -> list[Case]:
+    return [
         Case("the opening's tokens inside an answer", _labelled([1, 7, 3, 9, 1, 7, 3, 9, 2, 1, 7, 3, 8, 2],
                                                                 [True, True]),
              [_NO] * 3 + [9, 1, 7, 3, 9, 2] + [_NO] * 3 + [8, 2], [
@@ -81,11 +61,66 @@ def label_cases() -> list[Case]:
     ]
 
 
+def label_cases() -> list[Case]:
+    """Cases for 03.5."""
+    return [
+        Case("one turn", _labelled(_ONE, [True]), [_NO] * 8 + [41, 42, 2], [
+            Hint([_NO] * 8 + [41, 42, _NO], "The end of the turn carries loss: without it the model never learns to "
+                 "stop."),
+            Hint([_NO] * 5 + _ONE[5:], "What opens the turn is written by the template, not by the model."),
+            Hint(_ONE, "The prompt carries no loss."),
+            Hint([_NO] * 4 + [2] + [_NO] * 3 + [41, 42, 2], "The end of the user's turn is not the model's to learn."),
+            Hint([_NO] * 7 + [41, 42, 2, _NO], "Labels stand at their own token's place: the loss does the shift."),
+            Hint(lambda got: len(got) < len(_ONE), "There is a label for each token, -100 where it carries no loss."),
+            Hint([_NO] * 7 + [3, 41, 42, 2], "The line break belongs to what opens the turn: its last token."),
+            Hint([0] * 8 + [41, 42, 2], "A token without loss has the label -100."),
+        ]),
+        Case("two turns", _labelled(_TALK, [True, True]), _BOTH, [
+            Hint(_SECOND, "Every assistant turn carries loss where it is to be trained, not the last alone."),
+            Hint(_FIRST, "Go on behind the first turn: there is another."),
+            Hint([_NO] * 8 + _TALK[8:], "The turn ends at its end token: what the user says next carries no loss."),
+        ]),
+        Case("the first is context alone", _labelled(_TALK, [False, True]), _SECOND, [
+            Hint(_BOTH, "trained says of each assistant turn whether it carries loss: the first does not."),
+            Hint(_FIRST, "The other way round: False is a turn without loss."),
+            Hint([_NO] * len(_TALK), "A turn without loss counts all the same: the second answer is trained[1]."),
+        ]),
+        Case("the second is context alone", _labelled(_TALK, [True, False]), _FIRST, [
+            Hint(_BOTH, "trained says of each assistant turn whether it carries loss: the second does not."),
+        ]),
+        *_turns_cut_off(),
+        *_openings_in_answers(),
+    ]
+
+
 _LENGTHS = [(10, 6), (20, 20), (30, 10), (60, 4)]  # 40 answer tokens; whole: 16, 40, 40, 64
 
 
 def _chosen(lengths: list, share: float, multiple: int = 8):
     return lambda answer: answer(list(lengths), share, multiple)
+
+
+def _long_prompts() -> list[Case]:
+    return [
+        Case("a prompt longer than all", _chosen([(1000, 1), (4, 99)], 0.02, 8), 104, [
+            Hint(lambda got: got > 900, "A record can lose no more than its own answer: one token here, however long "
+                 "its prompt is."),
+            Hint(112, "At 104 one answer token of 100 is lost."),
+            Hint(96, "At 96 the second record loses 7: with the first one's token 8 of 100."),
+        ]),
+        Case("one token too many", _chosen([(3, 6)], 0.0, 8), 16, [
+            Hint(8, "Nine tokens do not fit in 8."),
+            Hint(9, "The length is a multiple of 8."),
+        ]),
+        Case("many short records and a long one", _chosen([(1, 1)] * 10 + [(4, 8)], 0.0, 8), 16, [
+            Hint(8, "A record that fits loses nothing: it does not make up for one that does not."),
+        ]),
+        Case("less than one token may be lost", _chosen([(3, 6)], 0.15, 8), 16, [
+            Hint(8, "One of six answer tokens is more than 15 %: do not round what may be lost."),
+        ]),
+        Case("the kind of number", _chosen([(3, 6)], 0.0, 8), Rule("a whole number (int)",
+                                                                   lambda got: type(got) is int)),
+    ]
 
 
 def length_cases() -> list[Case]:
@@ -117,24 +152,7 @@ def length_cases() -> list[Case]:
             Hint(50, "50 cuts the last record's answer off."),
             Hint(150, "100 is enough."),
         ]),
-        Case("a prompt longer than all", _chosen([(1000, 1), (4, 99)], 0.02, 8), 104, [
-            Hint(lambda got: got > 900, "A record can lose no more than its own answer: one token here, however long "
-                 "its prompt is."),
-            Hint(112, "At 104 one answer token of 100 is lost."),
-            Hint(96, "At 96 the second record loses 7: with the first one's token 8 of 100."),
-        ]),
-        Case("one token too many", _chosen([(3, 6)], 0.0, 8), 16, [
-            Hint(8, "Nine tokens do not fit in 8."),
-            Hint(9, "The length is a multiple of 8."),
-        ]),
-        Case("many short records and a long one", _chosen([(1, 1)] * 10 + [(4, 8)], 0.0, 8), 16, [
-            Hint(8, "A record that fits loses nothing: it does not make up for one that does not."),
-        ]),
-        Case("less than one token may be lost", _chosen([(3, 6)], 0.15, 8), 16, [
-            Hint(8, "One of six answer tokens is more than 15 %: do not round what may be lost."),
-        ]),
-        Case("the kind of number", _chosen([(3, 6)], 0.0, 8), Rule("a whole number (int)",
-                                                                   lambda got: type(got) is int)),
+        *_long_prompts(),
     ]
 
 

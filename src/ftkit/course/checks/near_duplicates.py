@@ -14,6 +14,34 @@ def _lengths(got: object) -> set[int]:
     return {len(one) for one in got}
 
 
+def _short_texts() -> list[Case]:
+    return [
+        Case("shorter than n: two texts", lambda answer: (answer("感冒", 5), answer("胃痛", 5)),
+             ({("感", "冒")}, {("胃", "痛")}), [
+            Hint((set(), set()), "A text of fewer than n pieces is one shingle of all its pieces. With none, all "
+                 "short texts are the same text, and all but one are deleted."),
+        ]),
+        Case("exactly n pieces", lambda answer: answer("a b c", 3), _of("a b c"), [
+            Hint(lambda got: len(got) == 0, "n pieces are one shingle."),
+            Hint(lambda got: len(got) > 1, "n pieces are one shingle and no more: no shingle is shorter than n where "
+                 "there are n pieces."),
+        ]),
+        Case("one piece more than n", lambda answer: answer("a b c d", 3), _of("a b c", "b c d"), [
+            Hint(lambda got: len(_lengths(got)) > 1, "Only a text of fewer than n pieces has a shorter shingle."),
+        ]),
+        Case("no piece at all", lambda answer: answer("？！ …", 2), set(), [
+            Hint({()}, "A text without a piece has no shingle, not an empty one: else all such texts are alike."),
+        ]),
+        Case("the same again and again", lambda answer: answer("ha ha ha ha", 2), _of("ha ha")),
+        Case("one piece a shingle", lambda answer: answer("7 zz 七", 1), {("7",), ("zz",), ("七",)}),
+        Case("the first and last of the range", lambda answer: answer("一鿿azAZ09", 2),
+             {("一", "鿿"), ("鿿", "azaz09")}, [
+            Hint(lambda got: True, "Characters from U+4E00 to U+9FFF count, and letters and digits from a to z and 0 "
+                 "to 9."),
+        ]),
+    ]
+
+
 def shingle_cases() -> list[Case]:
     """Cases for 03.1."""
     return [
@@ -42,33 +70,43 @@ def shingle_cases() -> list[Case]:
             Hint(lambda got: not any("wifi6" in one for one in got), "A run of letters and digits is one piece among "
                  "the characters, where it stands."),
         ]),
-        Case("shorter than n: two texts", lambda answer: (answer("感冒", 5), answer("胃痛", 5)),
-             ({("感", "冒")}, {("胃", "痛")}), [
-            Hint((set(), set()), "A text of fewer than n pieces is one shingle of all its pieces. With none, all "
-                 "short texts are the same text, and all but one are deleted."),
-        ]),
-        Case("exactly n pieces", lambda answer: answer("a b c", 3), _of("a b c"), [
-            Hint(lambda got: len(got) == 0, "n pieces are one shingle."),
-            Hint(lambda got: len(got) > 1, "n pieces are one shingle and no more: no shingle is shorter than n where "
-                 "there are n pieces."),
-        ]),
-        Case("one piece more than n", lambda answer: answer("a b c d", 3), _of("a b c", "b c d"), [
-            Hint(lambda got: len(_lengths(got)) > 1, "Only a text of fewer than n pieces has a shorter shingle."),
-        ]),
-        Case("no piece at all", lambda answer: answer("？！ …", 2), set(), [
-            Hint({()}, "A text without a piece has no shingle, not an empty one: else all such texts are alike."),
-        ]),
-        Case("the same again and again", lambda answer: answer("ha ha ha ha", 2), _of("ha ha")),
-        Case("one piece a shingle", lambda answer: answer("7 zz 七", 1), {("7",), ("zz",), ("七",)}),
-        Case("the first and last of the range", lambda answer: answer("一鿿azAZ09", 2),
-             {("一", "鿿"), ("鿿", "azaz09")}, [
-            Hint(lambda got: True, "Characters from U+4E00 to U+9FFF count, and letters and digits from a to z and 0 "
-                 "to 9."),
-        ]),
+        *_short_texts(),
     ]
 
 
 _TIES = "Of equally long records the first one stays: another run must keep the same."
+
+
+def _ties_and_rings() -> list[Case]:
+    return [
+        Case("pairs in any order", lambda answer: answer([4, 4, 4, 4, 5], [(3, 2), (1, 0), (2, 0)]), [0, 4], [
+            Hint(lambda got: 4 not in got, "A record without a near duplicate stays, the last one, too."),
+            Hint(lambda got: len(got) == 2, _TIES),
+            Hint(lambda got: len(got) > 2, "3, 2, 1 and 0 are one cluster: follow each place to the top of its "
+                 "cluster before joining two."),
+        ]),
+        Case("equally long", lambda answer: answer([7, 7, 7], [(2, 1), (0, 2)]), [0], [
+            Hint(lambda got: len(got) == 1, _TIES),
+        ]),
+        Case("equally long, far apart", lambda answer: answer([2] * 9, [(8, 1)]), [0, 1, 2, 3, 4, 5, 6, 7], [
+            Hint([0, 2, 3, 4, 5, 6, 7, 8], _TIES),
+        ]),
+        Case("no pairs", lambda answer: answer([2, 1, 3], []), [0, 1, 2], [
+            Hint([], "Without pairs all stay."),
+            Hint(lambda got: sorted(got) == [0, 1, 2], "Return the places in rising order."),
+        ]),
+        Case("a pair twice, and one that is itself", lambda answer: answer([2, 1], [(0, 1), (1, 0), (0, 0)]), [0], [
+            Hint(lambda got: True, "A pair may come twice and in either order: the cluster stays what it is."),
+        ]),
+        Case("a ring", lambda answer: answer([1, 2, 3], [(0, 1), (1, 2), (2, 0)]), [2]),
+        Case("nothing", lambda answer: answer([], []), []),
+        Case("a cluster of 2,000 in a chain", lambda answer: answer(
+            list(range(2000)), [(at, at + 1) for at in range(1999)]), [1999], [
+            Hint(RecursionError, "A chain is as long as it likes: follow it with a loop."),
+        ]),
+        Case("the kind of result", lambda answer: answer([1, 2], [(0, 1)]), Rule(
+            "a list", lambda got: isinstance(got, list))),
+    ]
 
 
 def kept_cases() -> list[Case]:
@@ -98,31 +136,5 @@ def kept_cases() -> list[Case]:
             Hint(lambda got: len(got) > 3, "A later pair can join two clusters that there already are: all their "
                  "members then belong together, not the two of the pair alone."),
         ]),
-        Case("pairs in any order", lambda answer: answer([4, 4, 4, 4, 5], [(3, 2), (1, 0), (2, 0)]), [0, 4], [
-            Hint(lambda got: 4 not in got, "A record without a near duplicate stays, the last one, too."),
-            Hint(lambda got: len(got) == 2, _TIES),
-            Hint(lambda got: len(got) > 2, "3, 2, 1 and 0 are one cluster: follow each place to the top of its "
-                 "cluster before joining two."),
-        ]),
-        Case("equally long", lambda answer: answer([7, 7, 7], [(2, 1), (0, 2)]), [0], [
-            Hint(lambda got: len(got) == 1, _TIES),
-        ]),
-        Case("equally long, far apart", lambda answer: answer([2] * 9, [(8, 1)]), [0, 1, 2, 3, 4, 5, 6, 7], [
-            Hint([0, 2, 3, 4, 5, 6, 7, 8], _TIES),
-        ]),
-        Case("no pairs", lambda answer: answer([2, 1, 3], []), [0, 1, 2], [
-            Hint([], "Without pairs all stay."),
-            Hint(lambda got: sorted(got) == [0, 1, 2], "Return the places in rising order."),
-        ]),
-        Case("a pair twice, and one that is itself", lambda answer: answer([2, 1], [(0, 1), (1, 0), (0, 0)]), [0], [
-            Hint(lambda got: True, "A pair may come twice and in either order: the cluster stays what it is."),
-        ]),
-        Case("a ring", lambda answer: answer([1, 2, 3], [(0, 1), (1, 2), (2, 0)]), [2]),
-        Case("nothing", lambda answer: answer([], []), []),
-        Case("a cluster of 2,000 in a chain", lambda answer: answer(
-            list(range(2000)), [(at, at + 1) for at in range(1999)]), [1999], [
-            Hint(RecursionError, "A chain is as long as it likes: follow it with a loop."),
-        ]),
-        Case("the kind of result", lambda answer: answer([1, 2], [(0, 1)]), Rule(
-            "a list", lambda got: isinstance(got, list))),
+        *_ties_and_rings(),
     ]
