@@ -196,9 +196,9 @@ def _turns(curves: Curves, numbers: dict, error, target):
     smooth = smoothed(values, width=3) if many else list(values)
     best = min(range(len(values)), key=lambda place: smooth[place])
     last = fmean(values[-3:]) if many else values[-1]
-    limit = max((TURNED if len(values) > 4 else TURNED_FEW) * smooth[best],
-                SURE * 0.75 * noise_of(values) if len(values) > 4 else 0.0)
-    numbers |= {"best_step": steps[best], "best_held_out": smooth[best], "last_held_out": last}
+    noise = noise_of(values) if len(values) > 4 else 0.0
+    limit = max((TURNED if len(values) > 4 else TURNED_FEW) * smooth[best], 0.75 * SURE * noise)
+    numbers |= {"best_step": steps[best], "best_held_out": smooth[best], "last_held_out": last, "held_out_noise": noise}
     at_best = _training_at(curves, steps[best])
     if last - smooth[best] > limit and steps[best] < steps[-1] and numbers["end"] < at_best + numbers["noise"]:
         return "overfitting", (f"The held-out loss was lowest at step {steps[best]} ({smooth[best]:.3g}) and rose to "
@@ -210,7 +210,7 @@ def _by_heart(curves: Curves, numbers: dict, steps, smooth, last):
     middle, end = len(smooth) // 2, numbers["end"]
     if len(smooth) < 4 or last < end * (1 + WIDE_GAP) or last - end < TINY_LOSS:
         return None
-    flat = smooth[middle] - last < max(NO_FALL * smooth[middle], SURE / 2 * noise_of(list(smooth)))
+    flat = smooth[middle] - last < max(NO_FALL * smooth[middle], SURE / 2 * numbers["held_out_noise"])
     then = _training_at(curves, steps[middle])
     if not flat or end > then * (1 - SMALL_FALL):
         return None
