@@ -196,6 +196,10 @@ def test_a_run_that_cannot_even_begin_on_a_full_disk_says_so(tmp_path, monkeypat
         full_at(patch, os, "fsync", lambda handle: True)
         with pytest.raises(DiskFull, match=r"room for card\.json"):
             opened(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        full_at(patch, Path, "mkdir", lambda folder, **_: folder.name == "other")
+        with pytest.raises(DiskFull, match=r"the disk of other must be one with room for a run .*Then open it"):
+            opened(tmp_path / "other")
     opened(tmp_path / "run").close()  # its lock was let go of
 
 

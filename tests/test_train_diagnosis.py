@@ -233,6 +233,18 @@ def test_curves_are_measured_as_said():
     assert curves_of([{"note": 1}, {"step": 1, "loss": "?"}]).steps == [1] and curves.ALARM_SHARE == 0.30
 
 
+def test_the_log_history_of_transformers_trainer_is_a_trace_too():
+    ours, theirs = planted(falling(3, 0.05, 6), turning, noise=0.0), []
+    for record in ours:
+        theirs.append({name: value for name, value in record.items() if name != "held_out_loss"})
+        if record["held_out_loss"] is not None:
+            theirs.append({"step": record["step"], "eval_loss": record["held_out_loss"], "eval_runtime": 1.0})
+    theirs.append({"step": 120, "train_loss": 0.4, "train_runtime": 9.0})
+    assert diagnose(theirs) == diagnose(ours)
+    seldom = [record for record in theirs if "loss" not in record or record["step"] % 7 == 0]  # logging_steps=7
+    assert diagnose(seldom).kind == "overfitting" and gap_alarm(seldom).first_step > 20
+
+
 # Real trainings, short
 
 

@@ -4,6 +4,7 @@ Knows nothing about what is good or bad about a training.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
@@ -35,6 +36,10 @@ class Curves:
     held_out: list[tuple[int, float]]
     grad_norms: list[float]
     rates: list[float]
+
+    def place_of(self, step: int) -> int:
+        """The place of the last record up to a step."""
+        return max(0, bisect_right(self.steps, step) - 1)
 
 
 @dataclass(frozen=True)
@@ -106,15 +111,13 @@ def gap_alarm(trace: Mapping | Iterable[Mapping], share: float = ALARM_SHARE) ->
 def gap_alarm_of(curves: Curves, share: float = ALARM_SHARE) -> GapAlarm:
     """The same of curves that were read from a trace before."""
     found = GapAlarm(share)
-    held_out = dict(curves.held_out)
-    for place, step in enumerate(curves.steps):
-        if step not in held_out:
-            continue
+    for step, other in curves.held_out:
+        place = curves.place_of(step)
         width = min(_MOST_STEPS, max(_LEAST_STEPS, (place + 1) // 5))
         lately = [one for one in curves.losses[max(0, place + 1 - width) : place + 1] if math.isfinite(one)]
         if not lately:
             continue
-        training, other = fmean(lately), held_out[step]
+        training = fmean(lately)
         rings = other > training * (1 + share)
         first = step if rings and found.first_step is None else found.first_step
         found = GapAlarm(share, first, rings, training, other)
@@ -122,7 +125,10 @@ def gap_alarm_of(curves: Curves, share: float = ALARM_SHARE) -> GapAlarm:
 
 
 def curves_of(trace: Iterable[Mapping]) -> Curves:
-    """The series of a trace; records without a `loss` field, such as notes, are passed over.
+    """The series of a trace.
+
+    Records without a loss, such as notes, are passed over. The log history of transformers' Trainer is a trace too: its
+    `eval_loss` is a held-out loss, in a record of its own.
 
     Raises:
         Refusal: not a list of records.
@@ -133,10 +139,11 @@ def curves_of(trace: Iterable[Mapping]) -> Curves:
     for place, record in enumerate(records):
         if not isinstance(record, Mapping):
             raise refusal(f"trace[{place}]", "a record: a mapping with step and loss", record)
+    both = [(int(_number(record.get("step"), place)), record.get("held_out_loss", record.get("eval_loss")))
+            for place, record in enumerate(records, start=1)]
+    held_out = [(step, _number(loss)) for step, loss in both if loss is not None]
+    steps = [step for (step, _), record in zip(both, records, strict=True) if "loss" in record]
     records = [record for record in records if "loss" in record]
-    steps = [int(_number(record.get("step"), place)) for place, record in enumerate(records, start=1)]
-    held_out = [(step, _number(record["held_out_loss"])) for step, record in zip(steps, records, strict=True)
-                if record.get("held_out_loss") is not None]
     norms = [_number(record["grad_norm"]) for record in records if record.get("grad_norm") is not None]
     return Curves(steps, [_number(record["loss"]) for record in records], held_out, norms,
                   [_number(record.get("learning_rate"), 1.0) for record in records])

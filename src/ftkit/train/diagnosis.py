@@ -76,7 +76,7 @@ def diagnose(trace: Iterable[Mapping], *, error: str | None = None, target_loss:
     and the evidence says so.
 
     Args:
-        trace: the records of a training, from `train` or `runs.read_trace`.
+        trace: the records of a training, from `train` or `runs.read_trace`, or the log history of a Trainer.
         error: why it stopped, as its card says; the step whose loss was not finite is in no trace.
         target_loss: a training loss that is low enough; above it a training is underfitting.
 
@@ -292,7 +292,7 @@ def _noise_at(loss: float, numbers: dict) -> float:
 
 
 def _training_at(curves: Curves, step: int) -> float:
-    place, window = curves.steps.index(step), _window(curves)
+    place, window = curves.place_of(step), _window(curves)
     return fmean(curves.losses[max(0, place + 1 - window) : place + 1])
 
 
