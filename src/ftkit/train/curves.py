@@ -5,7 +5,7 @@ Knows nothing about what is good or bad about a training.
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -178,6 +178,46 @@ def noise_of(values: Sequence[float]) -> float:
     """
     seconds = [abs(one - 2 * two + three) for one, two, three in zip(values, values[1:], values[2:], strict=False)]
     return 1.4826 * median(seconds) / math.sqrt(6) if seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Rise:
+    """A rise of the smoothed loss: from where to where, and how often it rose like that."""
+
+    low: float
+    low_step: int
+    high: float
+    high_step: int
+    times: int
+
+
+def rise_of(curves: Curves, start: float, least: float, noise_at: Callable[[float], float]) -> Rise | None:
+    """The largest rise of the training loss that is more than noise; None without one.
+
+    Looked for in the mean of three losses, for a quick one, then in a wider mean, for a slow one that noise hides; from
+    the lowest place before it, or from the start, whose single loss may be lower than any mean.
+
+    Args:
+        start: the loss before all learning.
+        least: a smaller rise does not count.
+        noise_at: the noise of a single loss where the loss is so high.
+    """
+    lightly = without_outliers(curves.losses)
+    for width in (3, max(5, len(lightly) // 20)):
+        means = [fmean(lightly[place : place + width]) for place in range(len(lightly) - width + 1)]
+        steps = curves.steps[width // 2 :]
+        # of n means by chance alone: the largest lies about sqrt(2 ln n) of their noise above their course
+        chance = (math.sqrt(2 * math.log(len(lightly) / width)) + 0.7) / math.sqrt(width)
+        bottom, top = largest_rise(means)
+        peak = max(range(len(means)), key=means.__getitem__)
+        low_noise = chance * (noise_at(means[top]) + noise_at(means[bottom]))
+        start_noise = math.hypot(chance * noise_at(means[peak]), 2.5 * noise_at(start))
+        for low, low_step, place, noise in ((means[bottom], steps[bottom], top, low_noise),
+                                            (start, curves.steps[0], peak, start_noise)):
+            if means[place] - low >= max(least, noise):
+                times = times_risen(means, max(least, noise))
+                return Rise(low, low_step, means[place], steps[place], times)
+    return None
 
 
 def without_outliers(values: Sequence[float]) -> list[float]:

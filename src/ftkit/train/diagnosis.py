@@ -127,7 +127,7 @@ def _too_few(curves: Curves, numbers: dict, error, target):
     if len(curves.losses) < FEWEST:
         return "too few records", f"{len(curves.losses)} records: nothing can be told before there are {FEWEST}."
     losses, noise = curves.losses, noise_of(curves.losses)
-    start = losses[0] if noise < 0.1 * losses[0] else median(losses[:3])  # the first is before all learning
+    start = max(losses[0] if noise < 0.1 * losses[0] else median(losses[:3]), 1e-9)  # the first: before all learning
     relative = noise_of([math.log(max(loss, TINY_LOSS)) for loss in losses])  # below that: of no account
     numbers |= {"start": start, "end": fmean(losses[-_window(curves) :]), "noise": noise,
                 "relative_noise": min(relative, JUMPS)}
@@ -135,26 +135,14 @@ def _too_few(curves: Curves, numbers: dict, error, target):
 
 
 def _rises(curves: Curves, numbers: dict, error, target):
-    """A rise of the loss, for good or and back: quick ones in the mean of three losses, slow ones in a wider mean."""
-    start, end, lightly = numbers["start"], numbers["end"], measured.without_outliers(curves.losses)
-    for width in (3, max(5, len(lightly) // 20)):
-        curve = [fmean(lightly[place : place + width]) for place in range(len(lightly) - width + 1)]
-        steps = curves.steps[width // 2 :]
-        chance = (math.sqrt(2 * math.log(len(lightly) / width)) + 0.7) / math.sqrt(width)  # the largest of many noises
-        bottom, top = measured.largest_rise(curve)
-        peak = max(range(len(curve)), key=curve.__getitem__)
-        from_low = chance * (_noise_at(curve[top], numbers) + _noise_at(curve[bottom], numbers))
-        from_start = math.hypot(chance * _noise_at(curve[peak], numbers), 2.5 * _noise_at(start, numbers))
-        for low, at, high, to, noise in ((curve[bottom], steps[bottom], curve[top], steps[top], from_low),
-                                         (start, curves.steps[0], curve[peak], steps[peak], from_start)):
-            least = max(RISE * start, noise)
-            if high - low < least:
-                continue
-            words = (f"The smoothed loss rose from {low:.3g} at step {at} to {high:.3g} at step {to}; it began at "
-                     f"{start:.3g} and ended at {end:.3g}.")
-            stays = end > low + LOST * (high - low) and end > 0.9 * start or end > start * (1 + RISE)
-            return "diverging" if stays and measured.times_risen(curve, least) <= 2 else "unstable", words
-    return None
+    start, end = numbers["start"], numbers["end"]
+    rise = measured.rise_of(curves, start, RISE * start, lambda loss: _noise_at(loss, numbers))
+    if rise is None:
+        return None
+    words = (f"The smoothed loss rose from {rise.low:.3g} at step {rise.low_step} to {rise.high:.3g} at step "
+             f"{rise.high_step}; it began at {start:.3g} and ended at {end:.3g}.")
+    stays = end > rise.low + LOST * (rise.high - rise.low) and end > 0.9 * start or end > start * (1 + RISE)
+    return "diverging" if stays and rise.times <= 2 else "unstable", words
 
 
 def _jumps(curves: Curves, numbers: dict, error, target):
@@ -263,7 +251,8 @@ def _late_fall(curves: Curves, points: list) -> tuple[int, float, float, float] 
 def _notes(curves: Curves, numbers: dict, kind: str) -> list[str]:
     notes = []
     if kind == "fine":
-        notes.append(f"The loss fell from {numbers['start']:.3g} to {numbers['end']:.3g} without trouble.")
+        notes.append(f"The loss fell from {numbers['start']:.3g} to {numbers['end']:.3g} without trouble; "
+                     "whether that is low enough for the task, an evaluation tells.")
     if not curves.held_out and kind != "too few records":
         notes.append("No held-out loss was measured, so overfitting could not be seen.")
     alarm = measured.gap_alarm_of(curves)
