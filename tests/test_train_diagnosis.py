@@ -51,6 +51,7 @@ PLANTED = {
     "fine": ("fine", falling(3, 0.5, 12), falling(3, 0.6, 12)),
     "fine, with a held-out loss that stays a little above": ("fine", falling(2, 1.1, 12), falling(2, 1.3, 12)),
     "fine, from a large model's loss": ("fine", falling(1.9, 1.3, 10), None),
+    "fine, though held-out losses begin late": ("fine", falling(11, 0.3, 10), falling(11, 0.4, 9)),
     "flat": ("not learning", lambda share, _: 3.0, lambda share, _: 3.0),
     "flat, not held out": ("not learning", lambda share, _: 0.7, None),
     "cut off": ("underfitting", lambda share, _: 3 - 0.9 * share, lambda share, _: 3.05 - 0.9 * share),

@@ -215,7 +215,7 @@ def _falls_still(curves: Curves, numbers: dict, error, target):
         return None
     training = list(zip(curves.steps, curves.losses, strict=True))
     for name, points in (("training", training), ("held-out", curves.held_out)):
-        if late := _late_fall(curves, points):
+        if late := _late_fall(curves, points, start):
             step, then, last, share = late
             return "underfitting", (f"The {name} loss was still falling when the training ended: {then:.3g} at step "
                                     f"{step}, half-way by the learning rates, {last:.3g} at the end; {share:.0%} of "
@@ -226,7 +226,7 @@ def _falls_still(curves: Curves, numbers: dict, error, target):
     return None
 
 
-def _late_fall(curves: Curves, points: list) -> tuple[int, float, float, float] | None:
+def _late_fall(curves: Curves, points: list, start: float) -> tuple[int, float, float, float] | None:
     """Step and loss half-way by the learning rates, the last loss, and the share of the fall that came between."""
     if len(points) < 4:
         return None
@@ -240,7 +240,8 @@ def _late_fall(curves: Curves, points: list) -> tuple[int, float, float, float] 
     place = next((place for place, step in enumerate(steps) if step >= half), len(steps) - 1)
     window = max(1, len(values) // 8)
     around = values[max(0, place - window) : place + window + 1]
-    first, then, last = fmean(values[: max(1, window // 2)]), fmean(around), fmean(values[-window:])
+    first = max(start, fmean(values[: max(1, window // 2)]))  # the first held-out loss comes after much of the fall
+    then, last = fmean(around), fmean(values[-window:])
     error = noise_of(values) * math.sqrt(1 / window + 1 / len(around))
     late, whole = then - last, first - last
     if late < SURE * error or late < WORTH * last or late < STILL_FALLING * whole or place >= len(steps) - 1:
