@@ -39,8 +39,10 @@ def needs_room(folder: str | Path, what: str, needed_bytes: int, remedy: str) ->
         number = _system_error(error)
         if number not in _NO_ROOM:
             raise
-        free = f"{_mib(shutil.disk_usage(folder).free)} free ({os.strerror(number)})"
-        words = refusal(f"the disk of {Path(folder).resolve().name}", f"one with room for {what} "
+        folder = Path(folder).resolve()
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        free = f"{_mib(shutil.disk_usage(there).free)} free ({os.strerror(number)})"
+        words = refusal(f"the disk of {folder.name}", f"one with room for {what} "
                         f"({_mib(needed_bytes)})", free, f"Free some space. {remedy}")
         raise DiskFull(str(words)) from error
 
@@ -56,11 +58,11 @@ def write_atomic(path: str | Path, content: str | bytes) -> Path:
         DiskFull: there is no room; the old content is still there.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     raw = content.encode("utf-8") if isinstance(content, str) else content
     try:
         with needs_room(path.parent, path.name, len(raw), "Then do it again: what was there before is unchanged."):
+            path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
                 file.write(raw)
                 file.flush()
