@@ -118,6 +118,30 @@ def test_every_family_of_template_trains_the_answer_and_its_own_end_of_turn(bare
         assert example.labels[len(prompt)] != chat.IGNORED
 
 
+SYSTEM_INTO_LAST = (  # as the templates of some Mistral models do
+    "{% set told = messages[0].content + '\\n\\n' if messages[0].role == 'system' else '' %}{{ '<s>' }}"
+    "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' }}"
+    "{% if m == (messages | selectattr('role', 'equalto', 'user') | list)[-1] %}{{ told }}"
+    "{% endif %}{{ m.content + ' [/INST]' }}{% elif m.role == 'assistant' %}"
+    "{{ ' ' + m.content + '</s>' }}{% endif %}{% endfor %}"
+)
+
+
+def test_a_system_text_that_moves_to_the_last_user_turn_is_learned_with_one_turn_and_refused_with_two(bare):
+    tokenizer = with_(bare, SYSTEM_INTO_LAST)
+    assert trained_text(chat.encode(TALK[:3], tokenizer), tokenizer) == " 多喝水。</s>"
+    with pytest.raises(Refusal, match="or put the system text into the last user's: give one record a turn, or set a"):
+        chat.encode(TALK, tokenizer)
+
+
+@pytest.mark.parametrize("template", [LLAMA3, LLAMA3.replace("(m.content | trim)", "m.content")])
+def test_white_space_that_a_template_strips_or_keeps_moves_no_label(bare, template):
+    talk = [{**turn, "content": f" \n{turn['content']}\n "} for turn in TALK]
+    tokenizer = with_(bare, template)
+    example = chat.encode(talk, tokenizer)
+    assert trained_text(example, tokenizer) == "多喝水。<|eot_id|>Rest,\nand drink tea.<|eot_id|>"
+
+
 def test_a_pad_token_that_equals_the_end_token_hides_no_label(bare):
     tokenizer = with_(bare, LLAMA2, pad_token="</s>")
     example = chat.encode({"instruction": "q", "output": "a"}, tokenizer)
@@ -184,14 +208,6 @@ def test_the_plain_template_adds_no_token_and_ends_a_turn_with_eos(bare, begins)
     assert ours.decode(example.input_ids).count("<s>") == begins
 
 
-def test_the_mask_is_readable_as_text(tokenizer):
-    example = chat.encode({"instruction": "Hi", "output": "Ho"}, tokenizer)
-    trained, total = sum(label != chat.IGNORED for label in example.labels), len(example.labels)
-    assert chat.mask_text(example, tokenizer) == (
-        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n⟦Ho<|im_end|>⟧\n"
-        f"\n({trained} of {total} tokens carry loss)")
-
-
 BAD_RECORDS = [
     (None, "record must be a dictionary, a list of messages or text, got None."),
     ({"text": "a"}, r"record must be one with an instruction or with messages, got \['text'\]."),
@@ -205,6 +221,11 @@ BAD_RECORDS = [
     (TALK[1:2] * 2, r"messages\[1\].role must be assistant \(system first if at all"),
     (TALK[:1], "messages must be a conversation with a user turn, got .* Add what the user says."),
     (TALK[:2], "record must be one with an answer to learn, got .* Add an output or an assistant turn."),
+    ([*TALK[1:2], {"role": "assistant", "content": None, "tool_calls": [{"name": "dose"}]}],
+     r"record must be a conversation without tools, got 'tool_calls in messages\[1\]'. Leave out records that call"),
+    ([*TALK[1:3], {"role": "tool", "content": "5 mg"}],
+     r"record must be a conversation without tools, got 'tool in messages\[2\]'. Leave out records that call tools: e"),
+    ({"messages": TALK[1:3], "tools": [{"name": "dose"}]}, "a conversation without tools, got 'tools'. Leave out"),
     ({"instruction": "a", "output": "x<|im_end|>"}, r"messages\[1\].content must be free of the tokenizer's control"),
 ]
 
@@ -229,8 +250,8 @@ BAD_TEMPLATES = [
     (CHATML.replace("{{ m.content + '<|im_end|>' }}{% endgeneration %}", "{{ m.content | upper }}{% endgeneration %}"),
      "one that writes an answer unchanged, right after the generation prompt, got 'REST"),
     ("{{ raise_exception('System role not supported') }}",
-     "a conversation that the tokenizer's chat template accepts, got 'System role not supported'. Leave out the system "
-     "turn"),
+     "a conversation that the tokenizer's chat template accepts, got 'System role not supported'. If it objects to "
+     "the system turn, write its text at the start of the user's."),
 ]
 
 

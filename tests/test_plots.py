@@ -283,3 +283,28 @@ def test_lines_by_name_on_a_logarithmic_axis_have_ticks_where_their_points_are(a
 def test_lines_over_what_is_no_number_are_refused():
     with pytest.raises(Refusal, match=r"x in points\[0\] must be a finite number, got 'wide'"):
         plots.lines([("nf4", "wide", 1.0)], x_label="", unit="", title="")
+
+
+def test_lengths_show_the_share_of_records_up_to_each_length_and_the_chosen_one(ax):
+    plots.lengths([10, 20, 20, 40], ax, seq_len=20)
+    bars = [patch.get_height() for patch in ax.patches]
+    assert sum(bars) == pytest.approx(1) and max(bars) == pytest.approx(0.5)
+    curve, chosen = ax.get_lines()
+    assert dict(zip(curve.get_xdata(), curve.get_ydata(), strict=True)) == {10: 0.25, 20: 0.75, 40: 1}
+    assert set(chosen.get_xdata()) == {20} and "seq_len = 20: 75.0% stay whole" in texts(ax)
+    draw(ax)
+
+
+def test_lengths_need_no_chosen_one_and_bear_records_all_alike(ax):
+    plots.lengths(np.array([7, 7, 7]), ax)
+    assert sum(patch.get_height() for patch in ax.patches) == pytest.approx(1)
+    draw(ax)
+
+
+@pytest.mark.parametrize(("counts", "sentence"), [
+    ([], r"counts must be at least one record, got \[\]. Nothing has been measured yet."),
+    ([5, None], r"tokens in counts\[1\] must be a finite number, got None."),
+])
+def test_lengths_that_are_none_are_refused(ax, counts, sentence):
+    with pytest.raises(Refusal, match=sentence):
+        plots.lengths(counts, ax)

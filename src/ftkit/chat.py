@@ -4,7 +4,6 @@ Knows nothing about batches, models or training: a tokenizer with a chat templat
 """
 
 import copy
-import itertools
 import re
 import warnings
 from bisect import bisect_left
@@ -14,6 +13,7 @@ from ftkit.errors import Refusal, refusal, unknown
 
 IGNORED = -100
 ROLES = ("system", "user", "assistant")
+_TOOL_ROLES = ("tool", "function", "ipython")
 _ROLE_MARKS = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token + '\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
@@ -53,7 +53,7 @@ def messages_of(record: dict | list | str) -> list[dict]:
             messages, or the text of one user turn.
 
     Raises:
-        Refusal: no instruction, an unknown role, a turn out of order, content that is not text or is empty.
+        Refusal: no instruction, an unknown role, a turn out of order, content that is not text or is empty, tools.
 
     Example:
         >>> messages_of({"instruction": "Add.", "input": "2 3", "output": "5"})
@@ -66,6 +66,8 @@ def messages_of(record: dict | list | str) -> list[dict]:
     if not isinstance(record, dict | list):
         raise refusal("record", "a dictionary, a list of messages or text", record)
     messages = record if isinstance(record, list) else record.get("messages") or _from_fields(record)
+    if isinstance(record, dict) and record.get("tools"):
+        raise _tools_refused("tools")
     check_messages(messages)
     return [{"role": m["role"], "content": m["content"].strip() if m["role"] == "assistant" else m["content"]}
             for m in messages]
@@ -85,6 +87,8 @@ def check_messages(messages: list[dict]) -> None:
         if not isinstance(message, dict) or "role" not in message or "content" not in message:
             raise refusal(name, "an object with role and content", message)
         role, content = message["role"], message["content"]
+        if role in _TOOL_ROLES or message.get("tool_calls"):
+            raise _tools_refused(f"{role} in {name}" if role in _TOOL_ROLES else f"tool_calls in {name}")
         if role not in ROLES:
             raise unknown(f"{name}.role", role, ROLES)
         if not isinstance(content, str) or not content.strip():
@@ -176,18 +180,9 @@ def with_template(tokenizer):
     return changed
 
 
-def mask_text(example: Example, tokenizer) -> str:
-    """The example as text, with ⟦ ⟧ around what carries loss, and a last line that counts it.
-
-    Taught in: 03_data
-    """
-    parts, start, counted, n = [], 0, 0, len(example.labels)
-    for trained, run in itertools.groupby(label != IGNORED for label in example.labels):
-        length = len(list(run))
-        text = tokenizer.decode(example.input_ids[start:start + length], skip_special_tokens=False)
-        parts.append(f"⟦{text}⟧" if trained else text)
-        start, counted = start + length, counted + trained * length
-    return "".join(parts) + f"\n({counted} of {n} tokens carry loss)"
+def _tools_refused(found: str) -> Refusal:
+    return refusal("record", "a conversation without tools", found, "Leave out records that call tools: each model's "
+                   "template writes them its own way, and which tokens to train is not settled here.")
 
 
 def _from_fields(record: dict) -> list[dict]:
@@ -223,7 +218,8 @@ def _answers(messages: list[dict], tokenizer) -> tuple[str, list[_Answer]]:
         if not text.startswith(prompt):
             raise refusal("chat template", "one that writes a prompt the same way with and without its answer",
                           f"a different text before messages[{place}]", "Some templates drop the reasoning of earlier "
-                          "turns: give one record a turn, or set a simpler tokenizer.chat_template.")
+                          "turns, or put the system text into the last user's: give one record a turn, or set a "
+                          "simpler tokenizer.chat_template.")
         start = len(text) - len(text[len(prompt):].lstrip())
         if not text.startswith(message["content"], start):
             raise refusal("chat template", "one that writes an answer unchanged, right after the generation prompt",
@@ -267,7 +263,7 @@ def _render(messages: list[dict], tokenizer, generation_prompt: bool) -> str:
             messages, tokenize=False, add_generation_prompt=generation_prompt, enable_thinking=False)
     except Exception as error:  # a template may raise anything
         raise refusal("messages", "a conversation that the tokenizer's chat template accepts", str(error),
-                      "Leave out the system turn if that is what it objects to.") from error
+                      "If it objects to the system turn, write its text at the start of the user's.") from error
 
 
 def _tokens(text: str, tokenizer) -> tuple[list[int], list | None]:

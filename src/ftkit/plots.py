@@ -194,6 +194,33 @@ def lines(points: Iterable, ax=None, *, x_label: str, unit: str, title: str, log
     return ax
 
 
+def lengths(counts: Iterable[float], ax=None, *, seq_len: int | None = None, title: str = "How long records are"):
+    """The Axes with a histogram of tokens a record, the share of records up to each length, and the chosen length.
+
+    Args:
+        counts: tokens of each record.
+        ax: the Axes to draw on; None makes a figure.
+        seq_len: the length that was chosen; records on its right are cut.
+        title: above the Axes.
+
+    Raises:
+        Refusal: no counts, or one that is no finite number.
+    """
+    rows = rows_of([{"tokens": count} for count in counts], "counts", ("tokens",))
+    counts = sorted(number_in(row, "tokens", "counts", place) for place, row in enumerate(rows))
+    ax, share = axes_or_new(ax), [(place + 1) / len(counts) for place in range(len(counts))]
+    ax.hist(counts, bins=min(40, max(5, len(set(counts)))), weights=[1 / len(counts)] * len(counts), color=BEFORE,
+            edgecolor="black", linewidth=0.4, label="records of about this length")
+    ax.step([counts[0], *counts], [0, *share], where="post", color=AFTER, label="records up to this length")
+    if seq_len is not None:
+        kept = sum(count <= seq_len for count in counts) / len(counts)
+        ax.axvline(seq_len, color="black", linestyle="--", label=f"seq_len = {seq_len}: {kept:.1%} stay whole")
+    ax.set_ylim(0, 1.05)
+    finish_(ax, title, "tokens of a record", "share of records",
+            legend={"loc": "upper left", "bbox_to_anchor": (1, 1)})  # over no line
+    return ax
+
+
 def caption(ax_or_figure, text: str) -> None:
     """Write under the figure what to look at; a second caption takes the place of the first.
 

@@ -21,6 +21,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "locks": (2, {"psutil"}), "runs": (3, {"pandas", "torch"}),
     "lora": (3, TORCH | {"safetensors"}), "quant": (3, TORCH | {"scipy"}),
     "tiny": (3, {"transformers", "tokenizers"}),
+    "masks": (3, TORCH), "lengths": (3, TORCH),
     "hub": (4, {"transformers", "datasets", "bitsandbytes", "huggingface_hub"} | TORCH),
     "data": (5, {"datasets", "pyarrow", "numpy", "datasketch", "presidio_analyzer", "presidio_anonymizer", "py3langid",
                  "pypdf", "trafilatura"}), "methods": (5, {"peft", "bitsandbytes", "safetensors"} | TORCH),

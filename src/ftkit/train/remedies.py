@@ -41,7 +41,7 @@ def _rate(numbers: dict, factor: float, word: str) -> str:
 
 
 def _not_learning(numbers: dict) -> list[tuple[str, str]]:
-    labels = ("look at which tokens carry loss (chat.mask_text): answers there, shifted by nothing, the end token too",
+    labels = ("look at which tokens carry loss (masks.inspector): answers there, shifted by nothing, the end token too",
               "a look, no training")
     if numbers.get("no_gradient"):
         return [("let the loss reach what is trained: prepare the model anew with methods.prepare; in LoRA one of A "
