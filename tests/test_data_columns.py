@@ -23,6 +23,20 @@ TALK = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     ({"conversations": [{"from": "user", "value": "q"}, {"from": "assistant", "value": "a"}], "system": "s"},
      {"messages": [{"role": "system", "content": "s"}, *TALK]}),
     ({"conversations": TALK}, {"messages": TALK}),
+    ({"指令": "q", "输入": "i", "输出": "a"}, PAIR | {"input": "i"}),
+    ({"问题": "q", "回答": "a"}, PAIR), ({"问题": "q", "答案": "a", "来源": "x"}, PAIR),
+    ({"提问": "q", "回复": "a"}, PAIR),
+    ({"query": "q", "response": "a"}, PAIR), ({"Prompt": "q", "Response": "a"}, PAIR),
+    ({"instruction": "q", "context": "i", "response": "a", "category": "x"}, PAIR | {"input": "i"}),
+    ({"department": "x", "title": "t", "ask": "q", "answer": "a"}, PAIR),
+    ({"question": "q", "context": "i", "answer": "a"}, PAIR | {"input": "i"}),
+    ({"input": "q", "output": "a"}, PAIR), ({"输入": "q", "输出": "a"}, PAIR),
+    ({"\ufeffQuestion_Text": "q", "Answer Text": "a"}, PAIR), ({"Ｑ": "q", "Ａ": "a"}, PAIR),
+    ({"text": "t"}, {"text": "t"}), ({"id": 1, "内容": "t"}, {"text": "t"}), ({"content": "t"}, {"text": "t"}),
+    ({"对话": [{"角色": "患者", "内容": "q"}, {"角色": "医生", "内容": "a"}]}, {"messages": TALK}),
+    ({"instruction": "q", "output": "a", "history": [["x", "y"]]},
+     {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}, *TALK]}),
+    ({"instruction": "q", "output": "a", "history": "[]"}, PAIR),
 ])
 def test_the_usual_column_names_are_understood(row, record):
     assert record_of(row, mapping_of(None, list(row))) == record
@@ -32,6 +46,7 @@ def test_the_usual_column_names_are_understood(row, record):
     ("instruction=ask,output=reply", {"ask": "q", "reply": "a", "answer": "no"}, PAIR),
     (" instruction = ask , input=more, output=the reply ", {"ask": "q", "more": "i", "the reply": "a"},
      PAIR | {"input": "i"}),
+    ("text=body", {"body": "t", "question": "x", "answer": "y"}, {"text": "t"}),
     ("messages=talk", {"talk": TALK, "question": "x", "answer": "y"}, {"messages": TALK}),
     ("conversations=talk,system=rule", {"talk": TALK, "rule": "s"},
      {"messages": [{"role": "system", "content": "s"}, *TALK]}),
@@ -42,10 +57,16 @@ def test_the_learners_own_column_names_are_understood(columns, row, record):
 
 BAD_COLUMNS = [
     (None, ["text", "label"], "a.csv: columns must be one of instruction/output, prompt/completion, question/answer, "
-     "messages, conversations, got 'text, label'. Say which with columns=\"instruction=<column>,output=<column>\""),
+     "问题/回答, messages, conversations, text, got 'text, label'. Say which with "
+     "columns=\"instruction=<column>,output=<column>\""),
+    (None, ["text", "content"], "a.csv: columns must be ones with one text, got 'text, content'. There are text and"),
+    (None, ["messages", "问题", "回答"],
+     "a.csv: columns must be of one known kind, .* There are 问题/回答 and messages."),
+    (None, ["question", "id"], "a.csv: columns must be one of instruction/output"),
+    ("text=t,system=s", ["t", "s"], "columns must be either a conversation or instruction and output, or a text alone"),
     (None, [], r"a.csv: columns must be one of .*, got '\(none\)'."),
     (None, ["question", "answer", "prompt", "completion"], "a.csv: columns must be of one known kind, got 'question, "
-     "answer, prompt, completion'. There are prompt/completion and question/answer. Say which"),
+     "answer, prompt, completion'. There are prompt/completion and prompt/answer and .* Say which"),
     ("ask", ["ask"], 'columns must be pairs such as "instruction=ask,output=answer", got \'ask\'.'),
     ("instruction=,output=b", ["b"], 'columns must be pairs such as "instruction=ask,output=answer"'),
     ("", ["b"], 'columns must be pairs such as "instruction=ask,output=answer"'),
@@ -55,7 +76,7 @@ BAD_COLUMNS = [
     ("instruction=ask,output=answr", ["ask", "answer"],
      r"columns: output must be a column of a.csv \(ask, answer\), got 'answr'. Did you mean answer\?"),
     ("instruction=ask", ["ask"], "columns must be complete: instruction and output, or messages, or conversations,"),
-    ("messages=m,output=b", ["m", "b"], "columns must be either a conversation or instruction and output, got"),
+    ("messages=m,output=b", ["m", "b"], "columns must be either a conversation or instruction and output, or"),
     ("messages=m,conversations=c", ["m", "c"], "columns must be either a conversation or instruction and output"),
 ]
 
@@ -99,3 +120,13 @@ def test_a_broken_conversation_is_named_with_its_turn(row, reason):
     problem = record_of(row, {"messages": "talk", "system": "rule"})
     assert isinstance(problem, Problem)
     assert problem.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(("history", "reason"), [
+    ("[", "history is not JSON: Expecting value"), ([["x"]], "history must be a list of pairs of question and answer"),
+    ([["x", ""]], "history[1].content must be text that is not empty"), ("{}", "history must be a list of pairs"),
+])
+def test_a_broken_history_is_named(history, reason):
+    row = {"instruction": "q", "output": "a", "history": history}
+    problem = record_of(row, mapping_of(None, list(row)))
+    assert problem.field == "history" and problem.reason.startswith(reason)

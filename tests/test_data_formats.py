@@ -133,7 +133,7 @@ def test_a_csv_field_longer_than_the_usual_limit_is_read(tmp_path):
 BAD_FILES = [
     ("a.json", b"", "a.json must be a file with rows, got '0 bytes without text'. Check that it was saved whole."),
     ("a.csv", b" \n\n", "a.csv must be a file with rows, got '3 bytes without text'."),
-    ("a.json", b'[{"ask": "a"},\n {"ask": }]', "a.json, line 2, column 10 must be valid JSON, got 'Expecting value'."),
+    ("a.json", b'[{"ask": },\n {"ask": }]', "a.json, line 1, column 10 must be valid JSON, got 'Expecting value'."),
     ("a.json", b'{"ask": "a"', "a.json, line 1, column 12 must be valid JSON, got \"Expecting ',' delimiter\"."),
     ("a.json", b"[" * 100_000, "a.json must be valid JSON, got 'maximum recursion depth exceeded"),
     ("a.json", b"[]", r"a.json must be a list of records, got \[\]. Check that it was saved whole."),
@@ -161,10 +161,12 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 BAD_ENCODINGS = [
-    ("café, fiancé, naïve".encode("latin-1"), r"a.csv must be text in UTF-8, UTF-16 or GB18030, got b'caf.xe9,"),
-    (b"\xff\xfea\x00b", "a.csv must be text in UTF-8, UTF-16 or GB18030, got .* Save it as UTF-8."),
-    (b"\xef\xbb\xbfask\xff", "a.csv must be text in UTF-8, UTF-16 or GB18030"),
-    (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00", "a.csv must be text in UTF-8, UTF-16 or GB18030"),
+    ("Привет, как дела".encode("cp1251"),
+     r"a.csv must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252, got b'.xcf.xf0"),
+    (b"\xff\xfea\x00b", "a.csv must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252, got .* Save it as UTF-8."),
+    (b"\xef\xbb\xbfask\xff", "a.csv must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
+    (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00",
+     "a.csv must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
     (("ask,answer\n" + "发烧怎么办，多喝水\n" * 9).encode() + b"\xe5\x8f,b\n",
      r"a.csv, line 11 must be UTF-8 like the rest of the file, got b'.xe5.x8f,b.n'. Delete or retype that place."),
 ]
@@ -174,3 +176,61 @@ BAD_ENCODINGS = [
 def test_a_file_in_no_known_encoding_is_refused(tmp_path, content, sentence):
     with pytest.raises(Refusal, match=sentence):
         open_rows(written(tmp_path, "a.csv", content))
+
+
+@pytest.mark.parametrize("content", [
+    "sep=;\nask;answer\nq;a\n", '"sep=;"\r\nask;answer\r\nq;a\r\n', "ask;answer\nq;a\n", "ask|answer\nq|a\n",
+    '"ask",answer,,\nq,a,,\n', "\ufeffask,answer\nq,a\n\x1a",
+    '"ask","answer"\n"q","a"\n\0\0', "\n\nask,answer\nq,a\n",
+])
+def test_what_spreadsheets_add_to_a_csv_file_is_understood(tmp_path, content):
+    opened = open_rows(written(tmp_path, "a.csv", content.encode()))
+    assert [row.value for row in opened.rows] == [{"ask": "q", "answer": "a"}]
+
+
+def test_a_comma_between_quotes_does_not_decide_what_separates(tmp_path):
+    content = '"ask, please; now";answer\n"q, q";a\n'
+    assert [row.value for row in open_rows(written(tmp_path, "a.csv", content.encode())).rows] == [
+        {"ask, please; now": "q, q", "answer": "a"}]
+
+
+def test_a_bad_line_after_a_sep_line_is_named_by_its_line_in_the_file(tmp_path):
+    rows = list(open_rows(written(tmp_path, "a.csv", b"sep=;\nask;answer\nonly one\nq;a\n")).rows)
+    assert [(row.line, row.reason) for row in rows] == [(3, "1 fields where the header has 2"), (4, "")]
+
+
+@pytest.mark.parametrize("content", [
+    '{"ask": "q",\n "answer": "a"}\n{\n"ask": "r", "answer": "b"}',
+    '{"ask": "q", "answer": "a"},\n{"ask": "r", "answer": "b"},\n',
+])
+def test_objects_one_after_the_other_are_rows_whatever_their_lines(tmp_path, content):
+    rows = list(open_rows(written(tmp_path, "a.json", content.encode())).rows)
+    assert [row.value for row in rows] == [{"ask": "q", "answer": "a"}, {"ask": "r", "answer": "b"}]
+
+
+@pytest.mark.parametrize(("content", "place"), [
+    ('[\n// the first\n{"ask": "q"}]', "line 2, column 1"), ('{\n  "ask": "q" /* why */}', "line 2, column 14"),
+    ('[{"ask": "q"}] # end', "line 1, column 16"),
+])
+def test_comments_in_json_are_refused_as_such(tmp_path, content, place):
+    with pytest.raises(Refusal, match=f"a.json, {place} must be valid JSON, got 'a comment, which JSON has none of'."):
+        open_rows(written(tmp_path, "a.json", content.encode()))
+
+
+@pytest.mark.parametrize(("content", "bad"), [
+    ('[{"ask": "q"},\n{"ask": "q" "b": 1},\n  {"ask": "r"}]', [(2, '{"ask": "q" "b": 1},', "line 2")]),
+    ('[{"ask": "q"},\n{"ask": "r"},\n]', []),
+    ('[{"ask": "q"},\n{"ask": "r"},\n{"ask": "s', [(3, '{"ask": "s', "line 3")]),
+    ('[\n{"ask": "q"}\n{"ask": "r"}\n] trailing', [(3, "] trailing", "line 4")]),
+])
+def test_a_broken_list_gives_its_good_objects_and_names_the_bad_ones(tmp_path, content, bad):
+    rows = list(open_rows(written(tmp_path, "a.json", content.encode())).rows)
+    assert [row.value for row in rows if not row.reason] == [{"ask": "q"}, {"ask": "r"}]
+    found = [row for row in rows if row.reason]
+    assert [(row.line, row.value) for row in found] == [(line, value) for line, value, _ in bad]
+    assert all(place in row.reason for row, (*_, place) in zip(found, bad, strict=True))
+
+
+def test_a_spreadsheet_s_text_file_is_read_by_its_tabs(tmp_path):
+    path = written(tmp_path, "a.txt", "ask\tanswer\r\n发烧\t休息\r\n".encode("utf-16"))
+    assert [row.value for row in open_rows(path).rows] == [{"ask": "发烧", "answer": "休息"}]

@@ -136,9 +136,9 @@ def test_when_every_row_is_bad_reading_is_refused_and_the_rows_are_kept(tmp_path
     ({}, "data must be a folder with files that end in .json, .jsonl, .*, got 'an empty folder'. Give the folder"),
     ({"notes.md": "x"}, r"data must be a folder with files that end in .*, got \['notes.md'\]."),
     ({"a.csv": "question,answer\n"}, "a.csv must be a file with rows, got 'a header alone'. Check that it was saved"),
-    ({"a.csv": "question,answer\nq,a\n", "b.csv": "text\nx\n"}, "b.csv: columns must be one of instruction/output"),
+    ({"a.csv": "question,answer\nq,a\n", "b.csv": "note\nx\n"}, "b.csv: columns must be one of instruction/output"),
     ({"a.json": "[{]"}, "a.json, line 1, column 3 must be valid JSON"),
-    ({"a.jsonl": b"\xff\xff\xff"}, "a.jsonl must be text in UTF-8, UTF-16 or GB18030"),
+    ({"a.jsonl": b"\xff\xff\xff"}, "a.jsonl must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
 ])
 def test_a_folder_that_cannot_be_read_is_refused(tmp_path, make, sentence):
     for name, content in make.items():
@@ -176,3 +176,12 @@ def test_the_real_medical_records_are_read_whole():
     train, held_out = split(reading.records, seed=0)
     assert (len(train), len(held_out)) == (7792, 866)
     assert not {r["instruction"] for r in train} & {r["instruction"] for r in held_out}
+
+
+def test_each_record_can_say_where_it_stood(tmp_path):
+    written(tmp_path / "a.csv", "question,answer\nq0,a0\n,bad\nq1,a1\n")
+    written(tmp_path / "b.json", json.dumps(GOOD[2:3]))
+    reading = read(tmp_path)
+    assert reading.places == ["a.csv, line 2", "a.csv, line 4", "b.json, row 1"]
+    assert reading.placed() == [record | {"place": place} for record, place in zip(
+        RECORDS[:3], reading.places, strict=True)]

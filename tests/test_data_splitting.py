@@ -68,3 +68,60 @@ def test_a_share_outside_nought_to_one_is_refused(share):
 def test_fewer_than_two_prompts_cannot_be_split(texts, count):
     with pytest.raises(Refusal, match=f"records must be at least two different prompts, to split them, got {count}."):
         split(records(*texts))
+
+
+def test_each_value_of_a_field_is_held_out_in_the_same_share():
+    whole = [record | {"kind": "abc"[min(place % 10, 2)]}
+             for place, record in enumerate(records(*map(str, range(200))))]
+    train, held_out = split(whole, 0.1, 1, stratify_by="kind")
+    assert [sum(record["kind"] == kind for record in held_out) for kind in "abc"] == [2, 2, 16]
+    assert sorted(train + held_out, key=whole.index) == whole
+    by_function = split(whole, 0.1, 1, stratify_by=lambda record: record["kind"])
+    assert by_function == (train, held_out)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_strata_that_are_too_small_for_a_record_of_their_own_share_out_what_is_left(seed):
+    whole = [record | {"kind": place % 30} for place, record in enumerate(records(*map(str, range(150))))]
+    train, held_out = split(whole, 0.1, seed, stratify_by="kind")
+    assert len(held_out) == 15
+    assert len({record["kind"] for record in held_out}) == 15
+
+
+def test_a_group_is_not_torn_by_its_strata():
+    whole = [record | {"kind": place % 2} for place, record in enumerate(records(*(f"q{n // 2}" for n in range(60))))]
+    for seed in range(5):
+        train, held_out = split(whole, 0.2, seed, stratify_by="kind")
+        assert not set(asked(train)) & set(asked(held_out))
+
+
+def test_what_asks_nearly_the_same_stays_on_one_side_when_asked_for():
+    base = "一名{}岁的女性患者出现了晕厥、不自主颤抖、情绪不稳等症状，请详细说明其手术治疗和术前准备。"
+    words = ["七十", "七十一", "七十二", "八十"]
+    others = [f"{a}{b}{c}应该怎么办" for a in "天地玄黄" for b in "宇宙洪荒" for c in "日月盈昃"]
+    whole = records(*(base.format(word) for word in words), *others)
+    for seed in range(10):
+        train, held_out = split(whole, 0.1, seed, near=0.8)
+        assert len({record["instruction"] in asked(train) for record in whole[:4]}) == 1
+    assert any(0 < sum("晕厥" in text for text in asked(split(whole, 0.5, seed)[1])) < 4 for seed in range(5))
+
+
+def test_texts_alone_are_split_by_what_they_say():
+    whole = [{"text": text} for text in ("a", "a ", "b", "c")]
+    for seed in range(5):
+        train, held_out = split(whole, 0.5, seed)
+        assert len({record in train for record in whole[:2]}) == 1 and train and held_out
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    ({"stratify_by": "langage"}, "stratify_by must be a field of every record, or a function of a record, got 'lan"),
+    ({"near": 2}, "threshold must be above 0 and at most 1, got 2."),
+])
+def test_what_cannot_be_stratified_or_compared_is_refused(settings, words):
+    with pytest.raises(Refusal, match=words):
+        split(records("a", "b"), **settings)
+
+
+def test_prompts_that_are_all_alike_cannot_be_split():
+    with pytest.raises(Refusal, match="records must be at least two prompts less alike than 0.8, to split them"):
+        split(records("发烧怎么办呢？", "发烧怎么办呢。"), near=0.8)

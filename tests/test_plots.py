@@ -308,3 +308,22 @@ def test_lengths_need_no_chosen_one_and_bear_records_all_alike(ax):
 def test_lengths_that_are_none_are_refused(ax, counts, sentence):
     with pytest.raises(Refusal, match=sentence):
         plots.lengths(counts, ax)
+
+
+def test_a_funnel_has_a_bar_for_what_is_left_and_one_for_what_was_dropped(ax):
+    rows = [{"step": "normalise", "records_in": 10, "records_out": 10},
+            {"step": "quality", "records_in": 10, "records_out": 7}]
+    assert plots.funnel(rows, ax) is ax
+    assert [float(bar.get_width()) for bar in ax.patches] == [10, 0, 7, 3]
+    assert [text.get_text() for text in ax.texts] == ["10", "7  (-3)"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["normalise", "quality"]
+    assert {bar.get_hatch() for bar in ax.patches} == {None, "///"}
+
+
+@pytest.mark.parametrize(("rows", "words"), [
+    ([], "rows must be at least one record"), ([{"step": "a", "records_in": 1}], "It has no records_out"),
+    ([("a", 1, 2)], r"records_out in rows\[0\] must be between 0 and records_in, 1, got '2'"),
+])
+def test_a_funnel_of_impossible_steps_is_refused(rows, words, ax):
+    with pytest.raises(Refusal, match=words):
+        plots.funnel(rows, ax)

@@ -221,6 +221,43 @@ def lengths(counts: Iterable[float], ax=None, *, seq_len: int | None = None, tit
     return ax
 
 
+def funnel(rows: Iterable, ax=None, *, title: str = "Records by step"):
+    """The Axes with a bar for each step: the records that left it, and hatched behind them those that it dropped.
+
+    Args:
+        rows: mappings with `step`, `records_in` and `records_out`, in the order of the steps; a report's `rows()`.
+        ax: the Axes to draw on; None makes a figure.
+        title: above the Axes.
+
+    Raises:
+        Refusal: no rows, a missing field, a value that is no finite number, or more records out than in.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> ax = funnel([{"step": "quality", "records_in": 10, "records_out": 8}], Figure().subplots())
+        >>> [float(bar.get_width()) for bar in ax.patches]
+        [8.0, 2.0]
+    """
+    rows = rows_of(rows, "rows", ("step", "records_in", "records_out"))
+    counts = [[number_in(row, field, "rows", place) for field in ("records_in", "records_out")]
+              for place, row in enumerate(rows)]
+    ax = axes_or_new(ax, height=1.4 + 0.45 * len(rows))
+    most = max(many for many, _ in counts)
+    for place, (many, left) in enumerate(counts):
+        if not 0 <= left <= many:
+            raise refusal(f"records_out in rows[{place}]", f"between 0 and records_in, {many:g}", f"{left:g}")
+        ax.barh(place, left, height=0.6, color=AFTER, label="left")
+        ax.barh(place, many - left, left=left, height=0.6, facecolor="white", edgecolor=BEFORE, hatch="///",
+                label="dropped")
+        say_(ax, f"{left:,.0f}" + (f"  (-{many - left:,.0f})" if left < many else ""), (many, place), (7, 0))
+    ax.set_yticks(range(len(rows)), [wrapped(str(row["step"])) for row in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlim(0, 1.45 * most or 1)
+    ax.locator_params(axis="x", nbins=5)
+    finish_(ax, title, "records", "", legend={"loc": "upper left", "bbox_to_anchor": (1, 1)})
+    return ax
+
+
 def caption(ax_or_figure, text: str) -> None:
     """Write under the figure what to look at; a second caption takes the place of the first.
 

@@ -1,1 +1,1 @@
-"""Records from files and hubs: read, validate, split. Returns records and counts, never draws."""
+"""Records from files, hubs and documents: read, clean, split, mix. Returns records and counts, never draws."""

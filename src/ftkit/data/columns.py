@@ -5,23 +5,40 @@ Knows nothing about files: it sees column names and one row as a dictionary.
 
 import json
 import re
+import unicodedata
 from typing import NamedTuple
 
-from ftkit.chat import check_messages
+from ftkit.chat import check_messages, messages_of
 from ftkit.errors import Refusal, nearest, refusal, unknown
 
-PARTS = ("instruction", "input", "output", "system", "messages", "conversations")
-STYLES = (
-    {"instruction": "instruction", "output": "output"},
-    {"instruction": "prompt", "output": "completion"},
-    {"instruction": "question", "output": "answer"},
-    {"messages": "messages"},
-    {"conversations": "conversations"},
-)
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+PARTS = ("instruction", "input", "output", "system", "history", "messages", "conversations", "text")
+# The usual names of each part, compared without case, spaces, dashes and underscores
+NAMES = {
+    "instruction": ("instruction", "prompt", "question", "query", "ask", "q", "human", "user", "user input",
+                    "user query", "question text", "指令", "指示", "提示", "提示词", "问题", "提问", "问", "问句",
+                    "题目", "用户", "用户问题", "用户提问", "问题描述", "问题内容", "咨询", "咨询内容",
+                    "患者提问",
+                    "问诊", "問題", "提問", "題目"),
+    "output": ("output", "completion", "answer", "answers", "response", "reply", "a", "assistant", "bot",
+               "model output", "answer text", "model response", "target", "输出", "回答", "答案", "答", "答复", "回复",
+               "响应", "助手", "标准答案", "参考答案", "回答内容", "医生回答", "医生回复", "輸出", "回覆"),
+    "input": ("input", "输入", "輸入", "补充", "context", "上下文", "背景", "材料"),
+    "system": ("system", "system prompt", "系统", "系统提示", "系统提示词", "系統"),
+    "history": ("history", "历史", "历史对话"),
+    "messages": ("messages", "dialogue", "dialog", "chat", "对话", "多轮对话", "消息", "對話"),
+    "conversations": ("conversations", "conversation"),
+    "text": ("text", "content", "文本", "内容", "正文", "文章", "passage", "document", "body", "raw text", "內容"),
+}
+_BESIDE_INSTRUCTION = ("input", "输入", "輸入", "补充")  # beside a "question" a column "input" is something else
+_LABELS = ("label", "labels", "class", "category", "target", "tag", "标签", "类别", "分类")
+SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system",
+            "bot": "assistant", "chatgpt": "assistant", "model": "assistant", "prompter": "user", "用户": "user",
+            "助手": "assistant", "系统": "system", "patient": "user", "doctor": "assistant", "患者": "user",
+            "病人": "user", "医生": "assistant"}
 _OPTIONAL = ("input", "system")
 _HALVES = re.compile("[\ud800-\udfff]")
-_SHOW = 'Say which with columns="instruction=<column>,output=<column>", or columns="messages=<column>".'
+_SHOW = ('Say which with columns="instruction=<column>,output=<column>", columns="messages=<column>", or '
+         'columns="text=<column>".')
 
 
 class Problem(NamedTuple):
@@ -64,6 +81,9 @@ def record_of(row: dict, mapping: dict[str, str]) -> dict | Problem:
     for part in ("messages", "conversations"):
         if part in mapping:
             return _conversation(row, mapping, part)
+    if "text" in mapping:
+        text = _text(row, mapping["text"], optional=False)
+        return text if isinstance(text, Problem) else {"text": text}
     record = {}
     for part in ("instruction", "input", "output", "system"):
         value = _text(row, mapping.get(part), optional=part in _OPTIONAL)
@@ -71,23 +91,46 @@ def record_of(row: dict, mapping: dict[str, str]) -> dict | Problem:
             return value
         if part != "system" or value:
             record[part] = value
-    return record
+    return _with_history(row, mapping, record) if row.get(mapping.get("history")) else record
 
 
 def _by_name(present: list[str], name: str) -> dict[str, str]:
-    plain = {column.strip().casefold(): column for column in reversed(present)}
-    found = [style for style in STYLES if all(column in plain for column in style.values())]
-    listed = ", ".join(present) or "(none)"
-    if len(found) > 1:
-        pairs = " and ".join("/".join(style.values()) for style in found)
-        raise refusal(f"{name}: columns", "of one known kind", listed, f"There are {pairs}. {_SHOW}")
-    if not found:
-        kinds = ", ".join("/".join(style.values()) for style in STYLES)
-        raise refusal(f"{name}: columns", f"one of {kinds}", listed, _SHOW)
+    plain = {_plain(column): column for column in reversed(present)}
+    found = {part: [plain[_plain(usual)] for usual in NAMES[part] if _plain(usual) in plain] for part in NAMES}
+    asked, told = found["instruction"], found["output"]
+    if not (asked and told) and found["input"][:1] and (told and not asked):
+        asked, found["input"] = found["input"], []
+    pairs = [f"{one}/{other}" for one in asked for other in told]
+    known = pairs + found["messages"] + found["conversations"]
+    listed = ", ".join(map(str, present)) or "(none)"
+    if len(known) > 1:
+        raise refusal(f"{name}: columns", "of one known kind", listed, f"There are {' and '.join(known)}. {_SHOW}")
+    if not known:
+        if found["text"] and not asked and not told and not any(_plain(label) in plain for label in _LABELS):
+            return _text_alone(found["text"], name, listed)
+        raise refusal(f"{name}: columns", "one of instruction/output, prompt/completion, question/answer, 问题/回答, "
+                      "messages, conversations, text", listed, _SHOW)
     # The optional ones are looked up in every row: a column may first appear far down in a JSON Lines file.
-    optional = [part for part in _OPTIONAL if part == "system" or found[0] == STYLES[0]]
-    return {part: plain.get(column, column) for part, column in found[0].items()} | {
-        part: plain.get(part, part) for part in optional}
+    optional = {part: (found[part] or [part])[0] for part in _OPTIONAL}
+    optional["history"] = (found["history"] or [None])[0]
+    if not pairs:
+        part = "messages" if found["messages"] else "conversations"
+        return {part: known[0], "system": optional["system"]}
+    if _plain(asked[0]) not in ("instruction", "指令", "指示"):
+        beside = [column for column in found["input"] if _plain(column) not in _BESIDE_INSTRUCTION]
+        optional["input"] = beside[0] if beside else None
+    return {"instruction": asked[0], "output": told[0]} | {part: column for part, column in optional.items() if column}
+
+
+def _text_alone(columns: list[str], name: str, listed: str) -> dict[str, str]:
+    if len(columns) > 1:
+        raise refusal(f"{name}: columns", "ones with one text", listed, f"There are {' and '.join(columns)}. {_SHOW}")
+    return {"text": columns[0]}
+
+
+def _plain(column: object) -> str:
+    """A column's name without what differs from file to file."""
+    return re.sub(r"[\s_\-\u200b\ufeff]", "", unicodedata.normalize("NFKC", str(column))).casefold()
 
 
 def _by_request(columns: str, present: list[str], name: str) -> dict[str, str]:
@@ -105,11 +148,13 @@ def _by_request(columns: str, present: list[str], name: str) -> dict[str, str]:
             raise refusal(f"columns: {part}", f"a column of {name} ({', '.join(present) or 'none'})", column,
                           f"Did you mean {' or '.join(near)}?" if near else "")
         mapping[part] = column
-    talks = [part for part in ("messages", "conversations") if part in mapping]
-    if len(talks) > 1 or (talks and not set(mapping) <= {*talks, "system"}):
-        raise refusal("columns", "either a conversation or instruction and output", columns, "Keep one of the two.")
+    talks = [part for part in ("messages", "conversations", "text") if part in mapping]
+    if len(talks) > 1 or (talks and not set(mapping) <= {*talks, "system"}) or {"text", "system"} <= set(mapping):
+        raise refusal("columns", "either a conversation or instruction and output, or a text alone", columns,
+                      "Keep one of them.")
     if not talks and not {"instruction", "output"} <= set(mapping):
-        raise refusal("columns", "complete: instruction and output, or messages, or conversations", columns, _SHOW)
+        raise refusal("columns", "complete: instruction and output, or messages, or conversations, or text",
+                      columns, _SHOW)
     return mapping
 
 
@@ -153,12 +198,38 @@ def _conversation(row: dict, mapping: dict[str, str], part: str) -> dict | Probl
     return {"messages": messages}
 
 
+def _with_history(row: dict, mapping: dict[str, str], record: dict) -> dict | Problem:
+    """The turns before, as pairs of question and answer, and the record as the last of them."""
+    column = mapping["history"]
+    history = row[column]
+    try:
+        history = json.loads(history) if isinstance(history, str) else history
+    except (ValueError, RecursionError) as error:
+        return Problem(column, f"{column} is not JSON: {error}")
+    if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
+        return Problem(column, str(refusal(column, "a list of pairs of question and answer", history)))
+    turns = [{"role": role, "content": said} for pair in history
+             for role, said in zip(("user", "assistant"), pair, strict=True)]
+    try:
+        return {"messages": _whole([*turns, *messages_of(record)], record.get("system"))} if turns else record
+    except Refusal as error:
+        return Problem(column, str(error).replace("messages", column, 1))
+
+
+def _whole(messages: list[dict], system: str | None) -> list[dict]:
+    spoken = [message for message in messages if message["role"] != "system"]
+    spoken = [{"role": "system", "content": system}, *spoken] if system else spoken
+    check_messages(spoken)
+    return spoken
+
+
 def _message(turn: object) -> object:
     """A turn as role and content, from either way of writing it; left as it is where it is neither."""
     if not isinstance(turn, dict):
         return turn
-    role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-    return {"role": SPEAKERS.get(role, role) if isinstance(role, str) else role, "content": content}
+    role = next((turn[key] for key in ("role", "from", "speaker", "角色") if key in turn), None)
+    content = next((turn[key] for key in ("content", "value", "text", "内容") if key in turn), None)
+    return {"role": SPEAKERS.get(role.strip().casefold(), role) if isinstance(role, str) else role, "content": content}
 
 
 def _half_character(text: str) -> bool:

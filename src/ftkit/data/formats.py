@@ -6,7 +6,9 @@ could not be read.
 
 import csv
 import io
+import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,9 @@ from ftkit.files import decode, sha256
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 LONGEST_FIELD = 2**31 - 1  # characters; Python's csv stops at 131,072 unless told
 _PROBED_LINES = 20
+_SKIPPED = re.compile(r"[\s,]*(?:\]\s*$)?")  # between two objects, and the end of their list
+_NEXT_OBJECT = re.compile(r"(?<=\n)[ \t]*\{")
+_SEP_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _CONVERSATION_KEYS = ("messages", "conversations")
 _PACKED = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"\x1f\x8b": "a gzip archive"}
 
@@ -67,6 +72,7 @@ def open_rows(path: str | Path, name: str | None = None) -> Opened:
         return Opened(_parquet_rows(path, name), "parquet", None, sha256(path))
     raw = path.read_bytes()
     text, encoding = decode(raw, name)
+    text = text.rstrip("\0\x1a")  # what old editors and copying programs put at the end of a file
     if not text.strip():
         raise refusal(name, "a file with rows", f"{len(raw)} bytes without text", "Check that it was saved whole.")
     kind, rows = _text_rows(text, path.suffix.lower(), name)
@@ -75,6 +81,8 @@ def open_rows(path: str | Path, name: str | None = None) -> Opened:
 
 def _text_rows(text: str, suffix: str, name: str) -> tuple[str, Iterator[Row]]:
     begins = text.lstrip()[0]
+    if suffix not in SUFFIXES and begins not in "[{" and "\t" in next(filter(str.strip, _first_lines(text))):
+        suffix = ".tsv"  # what spreadsheets call text
     if suffix in (".csv", ".tsv"):
         return suffix[1:], _csv_rows(text, "\t" if suffix == ".tsv" else None, name)
     if begins != "[" and _is_lines(text):
@@ -114,7 +122,7 @@ def _parse(text: str) -> tuple[object, str]:
 def _line_rows(text: str) -> Iterator[Row]:
     for line, content in enumerate(io.StringIO(text, newline="\n"), start=1):
         if content.strip():
-            value, reason = _parse(content.strip())
+            value, reason = _parse(content.strip().rstrip(","))
             yield _object_row(line, value, content.rstrip("\r\n"), reason)
 
 
@@ -128,7 +136,13 @@ def _json_rows(text: str, name: str) -> Iterator[Row]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise refusal(f"{name}, line {error.lineno}, column {error.colno}", "valid JSON", error.msg,
+        comment = text[error.pos:].lstrip()[:1] in ("/", "#")
+        rows = [] if comment else _mended(text)
+        if any(not row.reason for row in rows):
+            return iter(rows)
+        raise refusal(f"{name}, line {error.lineno}, column {error.colno}", "valid JSON",
+                      "a comment, which JSON has none of" if comment else error.msg,
+                      "Delete the comments." if comment else
                       "Mend that place, or write one record a line (JSON Lines).") from error
     except (ValueError, RecursionError) as error:
         raise refusal(name, "valid JSON", str(error), "Write one record a line (JSON Lines).") from error
@@ -143,6 +157,26 @@ def _json_rows(text: str, name: str) -> Iterator[Row]:
     return (_object_row(number, row, row) for number, row in enumerate(value, start=1))
 
 
+def _mended(text: str) -> list[Row]:
+    """The objects of a broken list, or of several written one after the other; what is between them is a bad row.
+
+    After a fault reading goes on at the next line that begins with an opening brace.
+    """
+    decoder, rows = json.JSONDecoder(), []
+    at = _SKIPPED.match(text, 1 if text.lstrip().startswith("[") else 0).end()
+    while at < len(text):
+        try:
+            value, end = decoder.raw_decode(text, at)
+            rows.append(_object_row(len(rows) + 1, value, value))
+        except (ValueError, RecursionError) as error:
+            following = _NEXT_OBJECT.search(text, at + 1)
+            end = following.start() if following else len(text)
+            what, line = getattr(error, "msg", str(error)), text.count("\n", 0, at) + 1
+            rows.append(Row(len(rows) + 1, text[at:end].rstrip(), f"not JSON: {what}, in line {line} or after it"))
+        at = _SKIPPED.match(text, end).end()
+    return rows
+
+
 def _lists_in(value: dict) -> list[str]:
     """The keys under which an object holds a list of records; a conversation is a record, not a list of them."""
     return [key for key, inner in value.items() if key not in _CONVERSATION_KEYS
@@ -151,17 +185,28 @@ def _lists_in(value: dict) -> list[str]:
 
 def _csv_rows(text: str, delimiter: str | None, name: str) -> Iterator[Row]:
     first = next(line for line in _first_lines(text) if line.strip())
-    delimiter = delimiter or max(",;\t", key=first.count)
-    header = [column.strip() for column in next(csv.reader([first], delimiter=delimiter))]
+    said = _SEP_LINE.fullmatch(first.strip("\r\n"))
+    if said:  # Excel's own line before the header, which says what stands between the fields
+        delimiter, skipped = said[1], 2
+        first = next((line for line in _first_lines(text[text.index(first) + len(first):]) if line.strip()), "")
+    else:
+        skipped = 1
+        bare = re.sub(r'"[^"]*"', "", first)  # a comma between quotes separates nothing
+        delimiter = delimiter if delimiter in (None, "\t") and delimiter and delimiter in bare else max(
+            ",;\t|", key=bare.count)
+    header = [column.strip() for column in next(csv.reader([first], delimiter=delimiter), [])]
+    while header and not header[-1]:  # columns that Excel keeps for cells that once held something
+        header.pop()
     named = [column for column in header if column]
     if len(set(named)) < len(named):
         raise refusal(f"{name}: header", "columns with different names", header, "Rename the repeated one.")
-    body = _csv_fields(text, delimiter)
-    next(body)
+    body = itertools.islice(_csv_fields(text, delimiter), skipped, None)
     return (_csv_row(line, fields, reason, header) for line, fields, reason in body)
 
 
 def _csv_row(line: int, fields: list[str], reason: str, header: list[str]) -> Row:
+    if not any(fields[len(header):]):
+        fields = fields[:len(header)]
     if not reason and len(fields) != len(header):
         reason = f"{len(fields)} fields where the header has {len(header)}"
     return Row(line, fields, reason) if reason else Row(line, dict(zip(header, fields, strict=True)))

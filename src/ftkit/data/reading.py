@@ -28,7 +28,8 @@ class Reading:
 
     `records` are `{"instruction", "input", "output"}` or `{"messages"}`; `rejected` holds file, line (or row number),
     field, reason and the row itself; `files` name, sha256, encoding, format, rows and mapping of each; `mapping` is the
-    first file's; `skipped` names the files of a folder that are in no known format.
+    first file's; `skipped` names the files of a folder that are in no known format; `places` says where each
+    record stood.
     """
 
     records: list[dict]
@@ -36,6 +37,11 @@ class Reading:
     files: list[dict]
     mapping: dict[str, str]
     skipped: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+
+    def placed(self) -> list[dict]:
+        """The records, each with its file and line (or row) under `place`, which the steps of a pipeline keep."""
+        return [{**record, "place": place} for record, place in zip(self.records, self.places, strict=True)]
 
     def __str__(self) -> str:
         reasons = Counter(_kind(row) for row in self.rejected).most_common()
@@ -60,13 +66,14 @@ def read(source: str | Path, columns: str | None = None, limit: int | None = Non
     """
     if limit is not None and limit < 1:
         raise refusal("limit", "1 or more records", limit, "Leave it out to read all.")
-    records, aside, files, skipped = [], [], [], []
+    records, aside, files, skipped, places = [], [], [], [], []
     for name, opened in _sources(source, skipped):
         room = None if limit is None else limit - len(records)
         if room == 0:
             break
-        found, bad, entry = _read_one(name, opened, columns, room)
+        found, bad, entry, lines = _read_one(name, opened, columns, room)
         records += found
+        places += [f"{name}, {opened.place(line)}" for line in lines]
         aside += bad
         files.append(entry)
     if rejected is not None:
@@ -75,10 +82,10 @@ def read(source: str | Path, columns: str | None = None, limit: int | None = Non
         first = aside[0]
         raise refusal("data", "at least one good row", f"{len(aside)} rows, all of them set aside",
                       f"First, at {first['line']} in {first['file']}: {first['reason']}")
-    return Reading(records, aside, files, files[0]["mapping"], skipped)
+    return Reading(records, aside, files, files[0]["mapping"], skipped, places)
 
 
-def _read_one(name: str, opened: Opened, columns: str | None, room: int | None) -> tuple[list, list, dict]:
+def _read_one(name: str, opened: Opened, columns: str | None, room: int | None) -> tuple[list, list, dict, list[int]]:
     rows = opened.rows
     sample = list(itertools.islice(rows, _SAMPLED_ROWS))
     if all(row.reason for row in sample):
@@ -87,7 +94,7 @@ def _read_one(name: str, opened: Opened, columns: str | None, room: int | None) 
         raise refusal(name, "a file with rows", "a header alone", "Check that it was saved whole.")
     readable = [row.value for row in sample if not row.reason]
     mapping = mapping_of(columns, list(dict.fromkeys(key for row in readable for key in row)), name) if readable else {}
-    records, aside, count = [], [], 0
+    records, aside, lines, count = [], [], [], 0
     for row in itertools.chain(sample, rows):
         count += 1
         result = Problem("", row.reason) if row.reason else record_of(row.value, mapping)
@@ -96,10 +103,11 @@ def _read_one(name: str, opened: Opened, columns: str | None, room: int | None) 
                           "row": row.value})
         else:
             records.append(result)
+            lines.append(row.line)
         if len(records) == room:
             break
     return records, aside, {"name": name, "sha256": opened.sha256, "encoding": opened.encoding,
-                            "format": opened.format, "rows": count, "rejected": len(aside), "mapping": mapping}
+                            "format": opened.format, "rows": count, "rejected": len(aside), "mapping": mapping}, lines
 
 
 def _sources(source: str | Path, skipped: list[str]) -> Iterator[tuple[str, Opened]]:

@@ -2,21 +2,34 @@
 
 import json
 import random
+from collections import Counter
+from collections.abc import Callable
 
 from ftkit.chat import messages_of
-from ftkit.errors import refusal
+from ftkit.data.duplicates import clusters
+from ftkit.data.records import question_and_answer
+from ftkit.data.workers import Workers
+from ftkit.errors import nearest, refusal
 
 
-def split(records: list[dict], held_out_share: float = 0.1, seed: int = 0) -> tuple[list[dict], list[dict]]:
-    """Two parts of the records, in their old order; records that ask exactly the same stay on one side.
+def split(records: list[dict], held_out_share: float = 0.1, seed: int = 0, *,
+          stratify_by: str | Callable[[dict], object] | None = None, near: float | None = None,
+          workers: Workers | None = None) -> tuple[list[dict], list[dict]]:
+    """Two parts of the records, in their old order; records that ask the same stay on one side.
 
     Args:
         records: as `reading.read` gives them.
         held_out_share: the part to hold out, between 0 and 1.
         seed: another seed holds out others; the same seed the same.
+        stratify_by: a field, or a function of a record: each of its values is held out in the same share, as far as
+            whole groups of records that ask the same allow it.
+        near: also keep together what asks nearly the same: questions linked by a Jaccard similarity of at least this,
+            above 0 and at most 1 (see `duplicates.clusters`); None keeps together only those that ask exactly the same.
+        workers: the pool to compare questions in; None does it in this process.
 
     Raises:
-        Refusal: the share is not between 0 and 1, or there are fewer than two different prompts.
+        Refusal: the share is not between 0 and 1, there are fewer than two different prompts, or a record has no such
+            field to stratify by.
 
     Example:
         >>> train, held_out = split([{"instruction": str(i), "input": "", "output": "x"} for i in range(10)])
@@ -27,16 +40,20 @@ def split(records: list[dict], held_out_share: float = 0.1, seed: int = 0) -> tu
     """
     if not 0 < held_out_share < 1:
         raise refusal("held_out_share", "between 0 and 1", held_out_share, "Take 0.1 to begin with.")
-    groups = _groups(records)
+    groups = _groups(records, near, workers)
     if len(groups) < 2:
-        raise refusal("records", "at least two different prompts, to split them", len(groups), "Give more records.")
+        what = "different prompts" if near is None else f"prompts less alike than {near}"
+        raise refusal("records", f"at least two {what}, to split them", len(groups), "Give more records.")
     order = list(groups)
     random.Random(seed).shuffle(order)
     target = max(1, round(held_out_share * len(records)))
     held: set[int] = set()
-    for group in order:
-        if len(held) + len(group) <= target:
-            held.update(group)
+    for stratum, most in _targets(order, records, stratify_by, target):
+        taken = 0
+        for group in stratum:
+            if taken + len(group) <= most:
+                held.update(group)
+                taken += len(group)
     held = held or set(min(order, key=len))  # every group is larger than the share
     if len(held) == len(records):
         held -= set(order[0])
@@ -54,16 +71,57 @@ def duplicate_prompts(records: list[dict]) -> int:
     return len(records) - len(_groups(records))
 
 
-def _groups(records: list[dict]) -> list[list[int]]:
-    """The places of the records, those with the same prompt together."""
-    groups: dict[str, list[int]] = {}
+def _targets(order: list[list[int]], records: list[dict], stratify_by: str | Callable | None,
+             target: int) -> list[tuple[list[list[int]], int]]:
+    """The groups of each stratum, and how many of its records to hold out; largest remainders share out the rest."""
+    if stratify_by is None:
+        return [(order, target)]
+    value = [_value(record, stratify_by, place) for place, record in enumerate(records)]
+    strata: dict[str, list[list[int]]] = {}
+    for group in order:  # a group of several values goes by the most frequent of them
+        strata.setdefault(Counter(value[place] for place in group).most_common(1)[0][0], []).append(group)
+    names = sorted(strata)
+    exact = [target * sum(map(len, strata[name])) / len(records) for name in names]
+    quotas = [int(share) for share in exact]
+    left = sorted(range(len(names)), key=lambda at: (quotas[at] - exact[at], names[at]))
+    for at in left[:target - sum(quotas)]:
+        quotas[at] += 1
+    return [(strata[name], quota) for name, quota in zip(names, quotas, strict=True)]
+
+
+def _value(record: dict, stratify_by: str | Callable[[dict], object], place: int) -> str:
+    if callable(stratify_by):
+        return repr(stratify_by(record))
+    if stratify_by not in record:
+        near = nearest(stratify_by, record)
+        raise refusal("stratify_by", "a field of every record, or a function of a record", stratify_by,
+                      f"records[{place}] has {', '.join(record)}." + (f" Is {near[0]} meant?" if near else ""))
+    return repr(record[stratify_by])
+
+
+def _groups(records: list[dict], near: float | None = None, workers: Workers | None = None) -> list[list[int]]:
+    """The places of the records, those with the same prompt together, and those with nearly the same if asked for."""
+    groups: dict[object, list[int]] = {}
     for place, record in enumerate(records):
         groups.setdefault(_prompt(record), []).append(place)
-    return list(groups.values())
+    if near is None:
+        return list(groups.values())
+    linked: dict[int, list[int]] = {}
+    leaders = clusters([_asked(records[group[0]]) for group in groups.values()], near, workers=workers)
+    for leader, group in zip(leaders, groups.values(), strict=True):
+        linked.setdefault(leader, []).extend(group)
+    return [sorted(group) for group in linked.values()]
 
 
 def _prompt(record: dict) -> str:
-    """All that comes before the last answer, compared without white space around each turn."""
+    """All that comes before the last answer, compared without white space around each turn; a text alone is itself."""
+    if "text" in record and "instruction" not in record and "messages" not in record:
+        return record["text"].strip()
     messages = messages_of(record)
     asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
     return json.dumps([[turn["role"], turn["content"].strip()] for turn in asked], ensure_ascii=False)
+
+
+def _asked(record: dict) -> str:
+    question, answer = question_and_answer(record)
+    return question or answer

@@ -1,0 +1,58 @@
+"""What the steps ask of a record: its texts, its question and answer, and its place in the input.
+
+Knows nothing about any one step.
+"""
+
+from collections.abc import Callable
+
+from ftkit.chat import messages_of
+
+FIELDS = ("instruction", "input", "output", "system", "text")
+
+
+def placed(records: list[dict]) -> list[dict]:
+    """The records, each with its place in the input under `place`: its number from 0 unless it has one already.
+
+    Example:
+        >>> placed([{"text": "a"}, {"text": "b", "place": "x.csv, line 3"}])
+        [{'text': 'a', 'place': 0}, {'text': 'b', 'place': 'x.csv, line 3'}]
+
+    Taught in: 03_data
+    """
+    return [record if "place" in record else {**record, "place": number} for number, record in enumerate(records)]
+
+
+def with_texts(record: dict, function: Callable[[str], str]) -> dict:
+    """The record with the function's result in place of each of its texts; the very same record if none changes.
+
+    Texts are what `FIELDS` names and what each message says; other keys (a place, an id) are left as they are.
+
+    Example:
+        >>> with_texts({"instruction": "a", "output": "b", "id": "a"}, str.upper)
+        {'instruction': 'A', 'output': 'B', 'id': 'a'}
+    """
+    new = {field: function(record[field]) for field in FIELDS if isinstance(record.get(field), str)}
+    if isinstance(record.get("messages"), list):
+        new["messages"] = [{**message, "content": function(message["content"])} for message in record["messages"]]
+    return {**record, **new} if any(record[field] != value for field, value in new.items()) else record
+
+
+def question_and_answer(record: dict) -> tuple[str, str]:
+    """All that comes before the last answer, and the last answer; a text alone is an answer to nothing.
+
+    Raises:
+        Refusal: the record holds neither a text, nor an instruction, nor messages.
+
+    Example:
+        >>> question_and_answer({"instruction": "Add.", "input": "2 3", "output": "5"})
+        ('Add.\\n2 3', '5')
+        >>> question_and_answer({"text": "A page."})
+        ('', 'A page.')
+
+    Taught in: 03_data
+    """
+    if isinstance(record, dict) and isinstance(record.get("text"), str) and "instruction" not in record:
+        return "", record["text"]
+    messages = messages_of(record)
+    answer = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
+    return "\n".join(message["content"] for message in messages), answer
