@@ -148,8 +148,7 @@ def test_exact_duplicates_are_the_same_question_and_answer_white_space_aside():
 def test_several_processes_find_the_same():
     texts = [{"text": text} for text in texts_for(random.Random(1), 2500) if text.strip()]
     alone = near_duplicates(texts)
-    with Workers(2) as workers:
-        assert near_duplicates(texts, workers=workers) == alone
+    assert near_duplicates(texts, workers=Workers(2)) == alone
 
 
 @pytest.mark.parametrize("threshold", [0, -1, 1.1, float("nan")])

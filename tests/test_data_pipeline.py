@@ -211,12 +211,12 @@ def alive(process_id):
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):
-    program = ("import sys, time\nfrom ftkit.data.workers import Workers\n"
+    program = ("import multiprocessing, time\nfrom ftkit.data.workers import Workers\n"
                "def slow(item):\n    time.sleep(0.02)\n    return item\n"
-               "if __name__ == '__main__':\n    with Workers(2) as workers:\n"
-               "        for done in workers.map('slow', slow, range(100000)):\n"
-               "            if done == 0:\n"
-               "                print(*workers._pool._processes, flush=True)\n")
+               "if __name__ == '__main__':\n"
+               "    for done in Workers(2).map('slow', slow, range(100000)):\n"
+               "        if done == 0:\n"
+               "            print(*[child.pid for child in multiprocessing.active_children()], flush=True)\n")
     (tmp_path / "program.py").write_text(program)
     process = subprocess.Popen([sys.executable, tmp_path / "program.py"], stdout=subprocess.PIPE, text=True,
                                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")})
@@ -230,10 +230,9 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
 
 
 def test_items_come_back_in_order_and_an_error_of_a_worker_is_raised_here():
-    with Workers(3) as pool:
-        assert list(pool.map("absolute", abs, range(-3000, 0))) == list(range(3000, 0, -1))
-        with pytest.raises(TypeError):
-            list(pool.map("absolute", abs, ["a"] * 3000))
+    assert list(Workers(3).map("absolute", abs, range(-3000, 0))) == list(range(3000, 0, -1))
+    with pytest.raises(TypeError):
+        list(Workers(3).map("absolute", abs, ["a"] * 3000))
 
 
 def test_the_real_medical_records_go_through(tmp_path):

@@ -92,14 +92,14 @@ def prepare(records: list[dict], steps: Sequence[Step] = STEPS, *, seed: int = 0
     if not records:
         raise refusal("records", "at least one record", records, "Read some first.")
     records, reports = placed(records), []
-    with Workers(processes, progress) as workers:
-        for number, step in enumerate(steps):
-            records, report = _run(step, number, records, workers)
-            reports.append(report)
-        if len(records) < 2:
-            raise refusal("records", "two or more after all steps, to split them", len(records),
-                          f"The steps dropped the others: {_most(reports)}.")
-        train, held_out = split(records, held_out_share, seed, stratify_by=stratify_by, near=near, workers=workers)
+    workers = Workers(processes, progress)
+    for number, step in enumerate(steps):
+        records, report = _run(step, number, records, workers)
+        reports.append(report)
+    if len(records) < 2:
+        raise refusal("records", "two or more after all steps, to split them", len(records),
+                      f"The steps dropped the others: {_most(reports)}.")
+    train, held_out = split(records, held_out_share, seed, stratify_by=stratify_by, near=near, workers=workers)
     return Prepared(records, train, held_out, Report(reports), seed)
 
 
