@@ -158,52 +158,54 @@ def evidence(cards):
     """What claims.md says of each claim, by id."""
     recipe, rates, epochs, remedies, fixed = (cards[group] for group in GROUPS)
     n = len(recipe)
-    by_epoch = {point: ", ".join(f"{mean(epochs, point, f'right after {epoch}'):.2f}" for epoch in (3, 5, 10, 24))
-                for point in ("lora", "full")}
-    over = {point.partition(": ")[2]: spread(remedies, point) for point in TABLES["remedies"][0]["remedies"]}
-    batch = [abs(one - other) for point in ("4 x 2", "1 x 8") for one, other in zip(
-        recorded.values(recipe, f"{point}: held_out"), recorded.values(recipe, "8 x 1: held_out"), strict=True)]
+    right = {point: ", ".join(f"{mean(epochs, point, f'right after {epoch}'):.2f}" for epoch in (3, 5, 10, 24))
+             for point in ("lora", "full")}
+    best, stop, alarm = (spread(epochs, "lora", what, ".0f") for what in ("best epoch", "stop", "alarm"))
+    whole = recorded.values(recipe, "8 x 1: held_out")
+    apart = [abs(one - other) for point in ("4 x 2", "1 x 8")
+             for one, other in zip(recorded.values(recipe, f"{point}: held_out"), whole, strict=True)]
+    longest = max(max(recorded.values(recipe, f"{point}: norm")) for point in ("linear", "rate x 4", "full",
+                                                                               "full, rate x 10"))
+
+    def tried(trouble, names):
+        return "; ".join(f"{name} {spread(remedies, f'{trouble}: {name}')}" for name in names)
+
     return {
-        "C09": f"64 records, 24 epochs at a constant rate, {n} seeds: held-out loss lowest after epoch "
-               f"{spread(epochs, 'lora', 'best epoch', '.0f')} and {above(epochs, 'lora')} higher at the end with LoRA, "
-               f"{spread(epochs, 'full', 'best epoch', '.0f')} and {above(epochs, 'full')} with full fine-tuning; "
-               f"clinic right after 3, 5, 10, 24 epochs {by_epoch['lora']} and {by_epoch['full']}; scale tiny",
-        "C10": f"8 records a step as 8 × 1, 4 × 2 and 1 × 8, counted by label tokens, {n} seeds: after 60 steps the "
-               f"held-out losses differ by {max(batch):.4f} at most (a seed by "
-               f"{max(recorded.values(recipe, '8 x 1: held_out')) - min(recorded.values(recipe, '8 x 1: held_out')):.3f}"
-               "); with a mean of means the first loss is another one; scale tiny",
-        "C31": f"64 records, {n} seeds, LoRA: the alarm rings in epoch {spread(epochs, 'lora', 'alarm', '.0f')}, when "
-               f"{mean(epochs, 'lora', 'right after 3'):.2f} to {mean(epochs, 'lora', 'right after 5'):.2f} of the "
-               f"answers are right; patience 3 stops after {spread(epochs, 'lora', 'stop', '.0f')} epochs and keeps a "
-               f"loss of {spread(epochs, 'lora', 'kept')}, the lowest of all 24 being {spread(epochs, 'lora', 'lowest')};"
-               f" right after 10 epochs {mean(epochs, 'lora', 'right after 10'):.2f}, after 24 "
-               f"{mean(epochs, 'lora', 'right after 24'):.2f}; scale tiny",
-        "C34": f"{n} seeds, four rates each: held-out loss at the best {spread(recipe, 'lion, rate x 1.6')} with Lion at "
-               f"6.4e-3, {spread(recipe, 'rate x 4')} with AdamW at 1.6e-2; four times further both fail "
-               f"({spread(rates, 'lion, rate x 6.4', form='.1f')} and {spread(rates, 'rate x 16', form='.1f')}); "
-               f"roughness of the training loss {spread(recipe, 'lion, rate x 1.6', 'rough')} and "
-               f"{spread(recipe, 'rate x 4', 'rough')}; scale tiny",
-        "C35": "counted: 10 of 12 architectures have no BatchNorm, no causal language model among them has one; "
-               "`eval()` with dropout 0.3 and `train()` without dropout give the same losses, bit for bit; "
-               f"dropout 0.1 costs {mean(recipe, 'dropout 0.1') - mean(recipe, 'linear'):+.3f} held-out loss in 60 steps "
+        "C09": f"64 records, 24 epochs at a constant rate, {n} seeds: with LoRA the held-out loss is lowest after "
+               f"epoch {best} and {above(epochs, 'lora')} higher at the end, with full fine-tuning after epoch "
+               f"{spread(epochs, 'full', 'best epoch', '.0f')} and {above(epochs, 'full')} higher; clinic right after "
+               f"3, 5, 10 and 24 epochs {right['lora']} with LoRA, {right['full']} with full fine-tuning; scale tiny",
+        "C10": f"8 records a step as 8 × 1, 4 × 2 and 1 × 8, by label tokens, {n} seeds: after 60 steps the held-out "
+               f"losses are {max(apart):.4f} apart at most, seeds {max(whole) - min(whole):.3f}; by a mean of means "
+               "already the first loss is another one; scale tiny",
+        "C31": f"64 records, LoRA, {n} seeds: the alarm rings in epoch {alarm}; patience 3 stops after {stop} epochs "
+               f"and keeps a held-out loss of {spread(epochs, 'lora', 'kept')}, the lowest of 24 epochs being "
+               f"{spread(epochs, 'lora', 'lowest')}; clinic right after 3, 5, 10 and 24 epochs {right['lora']}; "
+               "scale tiny",
+        "C34": f"{n} seeds, four rates each: held-out loss at the best of them {spread(recipe, 'lion, rate x 1.6')} "
+               f"with Lion (6.4e-3), {spread(recipe, 'rate x 4')} with AdamW (1.6e-2); at four times these rates "
+               f"{spread(rates, 'lion, rate x 6.4', form='.1f')} and {spread(rates, 'rate x 16', form='.1f')}; "
+               f"roughness {spread(recipe, 'lion, rate x 1.6', 'rough')} and {spread(recipe, 'rate x 4', 'rough')}; "
+               "scale tiny",
+        "C35": "counted: 10 of 12 architectures have no BatchNorm, among them all language models; in a loop by hand "
+               "`eval()` with dropout 0.3 gives the losses of `train()` without dropout, bit for bit; dropout of 0.1 "
+               f"changes the held-out loss by {mean(recipe, 'dropout 0.1') - mean(recipe, 'linear'):+.3f} in 60 steps "
                f"({n} seeds); scale tiny",
         "C39": "by arithmetic: 189 steps on 1,000 records, 53% of them warm-up, no checkpoint and no evaluation due "
                f"before the end; {n} seeds: held-out loss {spread(fixed, 'warm-up 100')} with a warm-up of 100 steps, "
-               f"{spread(fixed, 'warm-up 19')} with 19; clinic right {spread(fixed, 'warm-up 100', 'right', '.2f')} and "
-               f"{spread(fixed, 'warm-up 19', 'right', '.2f')}; scale tiny",
-        "C46": f"{n} seeds, one remedy at a time. 64 records, 12 epochs, held-out loss {over['']}: "
-               + "; ".join(f"{name} {over[name]}" for name in (
-                   "256 records", "dropout 0.1", "dropout 0.3", "weight decay 1", "rank 2", "5 epochs")) +
-               f". Too little training, {spread(remedies, 'underfitting')}: " + "; ".join(
-                   f"{name} {over[name]}" for name in ("rate x 8", "4 times the steps", "alpha x 4", "rank 8",
-                                                       "all linear modules")) + "; scale tiny",
-        "C50": f"{n} seeds: held-out loss without warm-up and with it, LoRA {spread(recipe, 'linear')} and "
+               f"{spread(fixed, 'warm-up 19')} with 19; scale tiny",
+        "C46": f"{n} seeds, one remedy at a time, held-out loss. 64 records, 12 epochs: "
+               f"{spread(remedies, 'overfitting')}; "
+               + tried("over", ("dropout 0.1", "dropout 0.3", "weight decay 1", "rank 2", "5 epochs", "256 records"))
+               + f". 40 steps of a small adapter at a low rate: {spread(remedies, 'underfitting')}; "
+               + tried("under", ("rank 8", "alpha x 4", "rate x 8", "4 times the steps", "all linear modules"))
+               + "; scale tiny",
+        "C50": f"{n} seeds, held-out loss without and with warm-up: LoRA {spread(recipe, 'linear')} and "
                f"{spread(recipe, 'warm-up 8')}, at four times the rate {spread(recipe, 'rate x 4')} and "
                f"{spread(recipe, 'rate x 4, warm-up 8')}; full fine-tuning {spread(recipe, 'full')} and "
                f"{spread(recipe, 'full, warm-up 16')}, at ten times the rate {spread(recipe, 'full, rate x 10')} and "
-               f"{spread(recipe, 'full, rate x 10, warm-up 16')}; longest gradient of all these "
-               f"{max(max(recorded.values(recipe, f'{point}: norm')) for point in ('linear', 'rate x 4', 'full', 'full, rate x 10')):.0f}"
-               ", at the start; scale tiny",
+               f"{spread(recipe, 'full, rate x 10, warm-up 16')}; longest gradient without warm-up {longest:.0f}; "
+               "scale tiny",
     }
 
 
