@@ -150,7 +150,8 @@ def main() -> None:
         row = rows[-1]
         print(f"\r{count:8,} records  {row['elapsed_s']:7.2f} s  {row['peak_gib']:5.2f} GiB  "
               f"{row['records_per_s']:7.0f} records/s  {row['cores']:.2f} cores  "
-              f"{row['processor_s']:6.1f} processor s  load before {row['load_before']:.1f}  {row['left']:,} left", flush=True)
+              f"{row['processor_s']:6.1f} processor s  load before {row['load_before']:.1f}  "
+              f"{row['left']:,} left", flush=True)
     measured = {"processes": given.processes, "limits": LIMITS, "rows": rows}
     if len(rows) > 1:
         n_log_n = [{"records": count, "seconds": count * math.log(count)} for count in given.sizes]
