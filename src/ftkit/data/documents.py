@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftkit.data.normalising import normalised
+from ftkit.decoding import decode
 from ftkit.errors import Refusal, nearest, refusal, unknown
-from ftkit.files import decode
 
 KINDS = {".txt": "text", ".text": "text", ".md": "text", ".markdown": "text", ".html": "html", ".htm": "html",
          ".xhtml": "html", ".pdf": "pdf"}

@@ -111,6 +111,9 @@ def _read_one(name: str, opened: Opened, columns: str | None, room: int | None) 
 
 
 def _sources(source: str | Path, skipped: list[str]) -> Iterator[tuple[str, Opened]]:
+    if not isinstance(source, str | Path) or not str(source).strip():
+        raise refusal("data", "the path of a file or folder, or the name of a hub data set", source,
+                      "Records that you have in a list are read already.")
     path = Path(source).expanduser()
     if path.is_dir():
         yield from _folder(path, skipped)

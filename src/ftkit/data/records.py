@@ -56,3 +56,29 @@ def question_and_answer(record: dict) -> tuple[str, str]:
     messages = messages_of(record)
     answer = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
     return "\n".join(message["content"] for message in messages), answer
+
+
+def compared(record: dict) -> tuple[str, str, str]:
+    """What is asked (the input, or the last user turn), what stands before it, and the answer, to compare one by one.
+
+    System turns are left out, and an instruction is apart from its input: what many records share would otherwise make
+    all of them alike.
+
+    Raises:
+        Refusal: as `question_and_answer`.
+
+    Example:
+        >>> compared({"instruction": "Add.", "input": "2 3", "output": "5"})
+        ('2 3', 'Add.', '5')
+        >>> compared({"instruction": "Add 2 and 3.", "output": "5"})
+        ('Add 2 and 3.', '', '5')
+    """
+    question, answer = question_and_answer(record)
+    if isinstance(record.get("instruction"), str) and not record.get("messages"):
+        given = record.get("input") or ""
+        return given or record["instruction"], record["instruction"] if given else "", answer
+    if not record.get("messages"):
+        return question, "", answer
+    turns = [turn["content"] for turn in messages_of(record) if turn["role"] != "system"]
+    asked = turns[:-1] if record["messages"][-1]["role"] == "assistant" else turns
+    return asked[-1] if asked else "", "\n".join(asked[:-1]), answer

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ftkit.chat import messages_of
 from ftkit.data.duplicates import clusters
-from ftkit.data.records import question_and_answer
+from ftkit.data.records import compared
 from ftkit.data.workers import Workers
 from ftkit.errors import nearest, refusal
 
@@ -43,7 +43,8 @@ def split(records: list[dict], held_out_share: float = 0.1, seed: int = 0, *,
     groups = _groups(records, near, workers)
     if len(groups) < 2:
         what = "different prompts" if near is None else f"prompts less alike than {near}"
-        raise refusal("records", f"at least two {what}, to split them", len(groups), "Give more records.")
+        looser = "" if near is None else " Or take near=None, which keeps together only what asks the same."
+        raise refusal("records", f"at least two {what}, to split them", len(groups), f"Give more records.{looser}")
     order = list(groups)
     random.Random(seed).shuffle(order)
     target = max(1, round(held_out_share * len(records)))
@@ -122,6 +123,6 @@ def _prompt(record: dict) -> str:
     return json.dumps([[turn["role"], turn["content"].strip()] for turn in asked], ensure_ascii=False)
 
 
-def _asked(record: dict) -> str:
-    question, answer = question_and_answer(record)
-    return question or answer
+def _asked(record: dict) -> tuple[str, ...]:
+    asked, before, answer = compared(record)
+    return (asked, before) if asked or before else (answer,)
