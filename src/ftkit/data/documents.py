@@ -35,14 +35,14 @@ class Document(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Documents:
     """What could be read, and what could not: `rejected` holds the file's name and the reason."""
 
     documents: list[Document]
     rejected: list[dict] = field(default_factory=list)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         aside = "; ".join(f"{entry['file']}: {entry['reason']}" for entry in self.rejected) or "none"
         return f"{len(self.documents)} documents; set aside: {aside}"
 

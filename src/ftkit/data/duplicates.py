@@ -196,7 +196,7 @@ class _Index:
         import numpy
         from datasketch import MinHash, MinHashLSH
 
-        if not 0 < threshold <= 1:
+        if isinstance(threshold, str) or not 0 < threshold <= 1:
             raise refusal("threshold", "above 0 and at most 1", threshold, "Take 0.8 to begin with.")
         self.parts = [tuple(part for part in own if part) for own in parts]
         self.threshold, self.same_numbers = threshold, same_numbers
