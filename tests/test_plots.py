@@ -308,6 +308,8 @@ def test_lengths_need_no_chosen_one_and_bear_records_all_alike(ax):
 def test_lengths_that_are_none_are_refused(ax, counts, sentence):
     with pytest.raises(Refusal, match=sentence):
         plots.lengths(counts, ax)
+
+
 def test_a_funnel_has_a_bar_for_what_is_left_and_one_for_what_was_dropped(ax):
     rows = [{"step": "normalise", "records_in": 10, "records_out": 10},
             {"step": "quality", "records_in": 10, "records_out": 7}]

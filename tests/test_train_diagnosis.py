@@ -51,14 +51,14 @@ PLANTED = {
     "fine": ("fine", falling(3, 0.5, 12), falling(3, 0.6, 12)),
     "fine, with a held-out loss that stays a little above": ("fine", falling(2, 1.1, 12), falling(2, 1.3, 12)),
     "fine, from a large model's loss": ("fine", falling(1.9, 1.3, 10), None),
+    "fine, though held-out losses begin late": ("fine", falling(11, 0.3, 10), falling(11, 0.4, 9)),
     "flat": ("not learning", lambda share, _: 3.0, lambda share, _: 3.0),
     "flat, not held out": ("not learning", lambda share, _: 0.7, None),
     "cut off": ("underfitting", lambda share, _: 3 - 0.9 * share, lambda share, _: 3.05 - 0.9 * share),
     "cut off, a little": ("underfitting", falling(3, 0.5, 1.5), None),
     "held-out turns": ("overfitting", falling(3, 0.05, 6), turning),
     "learned by heart": ("overfitting", falling(3, 0.02, 6), falling(3, 1.2, 14)),
-    "rises for good": ("diverging", lambda share, _: 3 * math.exp(-5 * share) if share < 0.4 else 0.4 + 6 * (share - 0.4),
-                       None),
+    "rises for good": ("diverging", lambda share, _: max(3 * math.exp(-5 * share), 6 * (share - 0.33)), None),
     "jumps up for good": ("diverging", lambda share, _: 3 * math.exp(-5 * share) if share < 0.4 else 7.0, None),
     "rises from the start": ("diverging", lambda share, _: 3 + 6 * share, lambda share, _: 3 + 6 * share),
     "rises and comes back": ("unstable", hump, None),
@@ -81,7 +81,8 @@ def test_what_a_schedule_does_to_the_end_of_a_curve_is_not_taken_for_having_lear
     def fall(share, _):
         return 3 - 1.5 * (share if schedule == "constant" else 1 - (1 - share) ** 2)
 
-    assert {diagnose(planted(fall, seed=seed, schedule=schedule, noise=0.03)).kind for seed in SEEDS} == {"underfitting"}
+    found = {diagnose(planted(fall, seed=seed, schedule=schedule, noise=0.03)).kind for seed in SEEDS}
+    assert found == {"underfitting"}
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -194,7 +195,7 @@ def test_the_gap_alarm_says_when_it_first_rang_and_whether_it_still_does():
     found = gap_alarm(planted(falling(3, 0.5, 6), lambda share, _: 0.5 + 2.5 * math.exp(-6 * share) + 0.6 * share,
                               noise=0.0))
     assert found and found.rings_now and 20 < found.first_step < 80 and found.gap > 0.3
-    assert str(found).startswith(f"The gap alarm (30%) rang first at step {found.first_step} and still rings at the last")
+    assert str(found).startswith(f"The gap alarm (30%) rang first at step {found.first_step} and still rings at the")
 
 
 def test_the_gap_alarm_compares_with_smoothed_training_loss():
@@ -233,6 +234,18 @@ def test_curves_are_measured_as_said():
     assert curves_of([{"note": 1}, {"step": 1, "loss": "?"}]).steps == [1] and curves.ALARM_SHARE == 0.30
 
 
+def test_the_log_history_of_transformers_trainer_is_a_trace_too():
+    ours, theirs = planted(falling(3, 0.05, 6), turning, noise=0.0), []
+    for record in ours:
+        theirs.append({name: value for name, value in record.items() if name != "held_out_loss"})
+        if record["held_out_loss"] is not None:
+            theirs.append({"step": record["step"], "eval_loss": record["held_out_loss"], "eval_runtime": 1.0})
+    theirs.append({"step": 120, "train_loss": 0.4, "train_runtime": 9.0})
+    assert diagnose(theirs) == diagnose(ours)
+    seldom = [record for record in theirs if "loss" not in record or record["step"] % 7 == 0]  # logging_steps=7
+    assert diagnose(seldom).kind == "overfitting" and gap_alarm(seldom).first_step > 20
+
+
 # Real trainings, short
 
 
@@ -267,7 +280,7 @@ def test_a_real_training_a_hundred_times_too_slow_is_not_learning_or_underfittin
 def test_a_real_training_of_a_model_that_cannot_learn_has_no_gradient(examples):
     model = methods.prepare(base.load()[0], "lora").model
     with torch.no_grad():
-        for name, one in model.named_parameters():
+        for one in model.parameters():
             if one.requires_grad:
                 one.zero_()  # A and B both: the gradient of each is a product with the other
     trace = list(itertools.islice(train(model, examples[0], TrainConfig(1e-3, max_steps=4, batch_size=2)), 4))

@@ -153,12 +153,14 @@ def open_run(folder: str | Path, parameters: dict, *, name: str, seed: int, data
     Raises:
         Refusal: the folder holds another run (the sentence says in what it differs) or no run at all, its card is
             damaged, or another process is writing to it.
+        DiskFull: there is no room for it.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise refusal("run folder", "a folder", f"the file {folder.name}", "Choose another place.")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = Lock(folder)  # refuses a folder in use
+    with needs_room(folder, "a run", 0, "Then open it again."):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = Lock(folder)  # refuses a folder in use
     try:
         card = _card_for(folder, Card(
             name=name, parameters=parameters, seed=seed, started=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,19 +1,24 @@
 """Lesson 04: its answers agree with torch, transformers and the package; what ships with it fits the kit."""
 
 import math
+from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
 import torch.nn.functional as F
 import transformers
 
-from ftkit.course import catalogue
+from ftkit import hub
+from ftkit.course import catalogue, page, recorded
 from ftkit.train.config import TrainConfig
 from ftkit.train.learner import Learner
 from ftkit.train.loop import train
 from ftkit.train.order import Order
 
 STEM = "04_train_and_watch"
+ROOT = Path(__file__).parents[2]
+PAGE, CLAIMS = ROOT / "lessons" / f"{STEM}.md", ROOT / "lessons" / "claims.md"
 
 
 # ---- the official answers beside what they stand for
@@ -86,3 +91,145 @@ def test_the_package_stops_where_the_exercise_says(patience, monkeypatch):
     steps = len(list(train(model, examples, config, held_out=examples)))
     stream = ((step, math.exp(loss)) for step, loss in enumerate(losses, start=1))
     assert catalogue.solution_value("04.6")(stream, patience, 0.0)[0] == steps < len(losses)
+
+
+# ---- what ships: cards, page, claims
+
+GROUPS = ("recipe", "rates", "epochs", "remedies", "fixed")
+LOSS, NORM = ("held-out loss", "held_out", ".3f"), ("longest gradient", "norm", ".1f")
+ROUGH, RIGHT = ("roughness", "rough", ".3f"), ("clinic, held out", "right", ".2f")
+RATES = {"recipe": ("rate / 4", "linear", "rate x 4", "lion, rate / 10", "lion, rate / 2.5", "lion, rate x 1.6"),
+         "rates": ("rate x 16", "lion, rate x 6.4")}
+# name on the page -> points by group of cards, and columns: words, metric, form
+TABLES = {
+    "recipe": ({"recipe": ("linear", "constant", "cosine", "warm-up 8", "warm-up 40", "weight decay 0.1",
+                           "weight decay 1", "clipping at 0.1", "no clipping", "dropout 0.1")}, (LOSS, NORM, ROUGH)),
+    "rates": (RATES, (LOSS, NORM, ROUGH)),
+    "high": ({"recipe": ("rate x 4", "rate x 4, warm-up 8", "rate x 4, warm-up 40", "rate x 4, no clipping",
+                         "rate x 4, warm-up 8, no clipping", "full", "full, warm-up 16", "full, rate x 10",
+                         "full, rate x 10, warm-up 16")}, (LOSS, NORM, ROUGH)),
+    "same": ({"recipe": ("linear", "checkpointing", "bfloat16", "8 x 1", "4 x 2", "1 x 8")},
+             (("held-out loss", "held_out", ".4f"),)),
+    "epochs": ({"epochs": ("lora", "full")}, (
+        ("best epoch", "best epoch", ".0f"), ("loss there", "lowest", ".3f"), ("loss after 24", "held_out", ".3f"),
+        ("patience 3 stops after", "stop", ".0f"), ("and keeps", "kept", ".3f"),
+        ("alarm in epoch", "alarm", ".0f"), *((f"right after {epoch}", f"right after {epoch}", ".2f")
+                                              for epoch in (3, 5, 10, 24)))),
+    "remedies": ({"remedies": (
+        "overfitting", "over: 5 epochs", "over: 256 records", "over: dropout 0.1", "over: dropout 0.3",
+        "over: weight decay 0.1", "over: weight decay 1", "over: rank 2", "over: linear schedule", "underfitting",
+        "under: rate x 8", "under: 4 times the steps", "under: alpha x 4", "under: rank 8",
+        "under: all linear modules")}, (LOSS, ("training loss", "loss", ".3f"), RIGHT)),
+    "fixed": ({"fixed": ("warm-up 100", "warm-up 19")}, (LOSS, RIGHT)),
+}
+
+
+@pytest.fixture(scope="module")
+def cards():
+    return {group: recorded.shipped(STEM, group) for group in GROUPS}
+
+
+def spread(cards, point, metric="held_out", form=".3f"):
+    found = recorded.values(cards, f"{point}: {metric}")
+    return f"{fmean(found):{form}} ({min(found):{form}} to {max(found):{form}})"
+
+
+def mean(cards, point, metric="held_out"):
+    return fmean(recorded.values(cards, f"{point}: {metric}"))
+
+
+def table_of(name, cards):
+    """One table of the page: a row a point."""
+    points, columns = TABLES[name]
+    rows = [["", *(words for words, _, _ in columns)], ["---"] * (1 + len(columns))]
+    rows += [[point, *(spread(cards[group], point, metric, form) for _, metric, form in columns)]
+             for group, names in points.items() for point in names]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def above(cards, point):
+    """By which share the last held-out loss lies above the lowest: mean and span over seeds."""
+    found = [last / low - 1 for last, low in zip(recorded.values(cards, f"{point}: held_out"),
+                                                 recorded.values(cards, f"{point}: lowest"), strict=True)]
+    return f"{fmean(found):.0%} ({min(found):.0%} to {max(found):.0%})"
+
+
+def evidence(cards):
+    """What claims.md says of each claim, by id."""
+    recipe, rates, epochs, remedies, fixed = (cards[group] for group in GROUPS)
+    n = len(recipe)
+    right = {point: ", ".join(f"{mean(epochs, point, f'right after {epoch}'):.2f}" for epoch in (3, 5, 10, 24))
+             for point in ("lora", "full")}
+    best, stop, alarm = (spread(epochs, "lora", what, ".0f") for what in ("best epoch", "stop", "alarm"))
+    whole = recorded.values(recipe, "8 x 1: held_out")
+    apart = [abs(one - other) for point in ("4 x 2", "1 x 8")
+             for one, other in zip(recorded.values(recipe, f"{point}: held_out"), whole, strict=True)]
+    longest = max(max(recorded.values(recipe, f"{point}: norm")) for point in ("linear", "rate x 4", "full",
+                                                                               "full, rate x 10"))
+
+    def tried(trouble, names):
+        return "; ".join(f"{name} {spread(remedies, f'{trouble}: {name}')}" for name in names)
+
+    return {
+        "C09": f"64 records, 24 epochs at a constant rate, {n} seeds: with LoRA the held-out loss is lowest after "
+               f"epoch {best} and {above(epochs, 'lora')} higher at the end, with full fine-tuning after epoch "
+               f"{spread(epochs, 'full', 'best epoch', '.0f')} and {above(epochs, 'full')} higher; clinic right after "
+               f"3, 5, 10 and 24 epochs {right['lora']} with LoRA, {right['full']} with full fine-tuning; scale tiny",
+        "C10": f"8 records a step as 8 × 1, 4 × 2 and 1 × 8, by label tokens, {n} seeds: after 60 steps the held-out "
+               f"losses are {max(apart):.4f} apart at most, seeds {max(whole) - min(whole):.3f}; by a mean of means "
+               "already the first loss is another one; scale tiny",
+        "C31": f"64 records, LoRA, {n} seeds: the alarm rings in epoch {alarm}; patience 3 stops after {stop} epochs "
+               f"and keeps a held-out loss of {spread(epochs, 'lora', 'kept')}, the lowest of 24 epochs being "
+               f"{spread(epochs, 'lora', 'lowest')}; clinic right after 3, 5, 10 and 24 epochs {right['lora']}; "
+               "scale tiny",
+        "C34": f"{n} seeds, four rates each: held-out loss at the best of them {spread(recipe, 'lion, rate x 1.6')} "
+               f"with Lion (6.4e-3), {spread(recipe, 'rate x 4')} with AdamW (1.6e-2); at four times these rates "
+               f"{spread(rates, 'lion, rate x 6.4', form='.1f')} and {spread(rates, 'rate x 16', form='.1f')}; "
+               f"roughness {spread(recipe, 'lion, rate x 1.6', 'rough')} and {spread(recipe, 'rate x 4', 'rough')}; "
+               "scale tiny",
+        "C35": "counted: 10 of 12 architectures have no BatchNorm, among them all language models; in a loop by hand "
+               "`eval()` with dropout 0.3 gives the losses of `train()` without dropout, bit for bit; dropout of 0.1 "
+               f"changes the held-out loss by {mean(recipe, 'dropout 0.1') - mean(recipe, 'linear'):+.3f} in 60 steps "
+               f"({n} seeds); scale tiny",
+        "C39": "by arithmetic: 189 steps on 1,000 records, 53% of them warm-up, no checkpoint and no evaluation due "
+               f"before the end; {n} seeds: held-out loss {spread(fixed, 'warm-up 100')} with a warm-up of 100 steps, "
+               f"{spread(fixed, 'warm-up 19')} with 19; scale tiny",
+        "C46": f"{n} seeds, one remedy at a time, held-out loss. 64 records, 12 epochs: "
+               f"{spread(remedies, 'overfitting')}; "
+               + tried("over", ("dropout 0.1", "dropout 0.3", "weight decay 1", "rank 2", "5 epochs", "256 records"))
+               + f". 40 steps of a small adapter at a low rate: {spread(remedies, 'underfitting')}; "
+               + tried("under", ("rank 8", "alpha x 4", "rate x 8", "4 times the steps", "all linear modules"))
+               + "; scale tiny",
+        "C50": f"{n} seeds, held-out loss without and with warm-up: LoRA {spread(recipe, 'linear')} and "
+               f"{spread(recipe, 'warm-up 8')}, at four times the rate {spread(recipe, 'rate x 4')} and "
+               f"{spread(recipe, 'rate x 4, warm-up 8')}; full fine-tuning {spread(recipe, 'full')} and "
+               f"{spread(recipe, 'full, warm-up 16')}, at ten times the rate {spread(recipe, 'full, rate x 10')} and "
+               f"{spread(recipe, 'full, rate x 10, warm-up 16')}; longest gradient without warm-up {longest:.0f}; "
+               "scale tiny",
+    }
+
+
+def renewed(cards):
+    """The page with the figures of the cards in their places."""
+    text = PAGE.read_text("utf-8")
+    for name in TABLES:
+        first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        text = f"{text[:text.index(first) + len(first)]}{table_of(name, cards)}\n{text[text.index(last):]}"
+    return text
+
+
+def test_the_shipped_cards_are_of_the_shipped_base_with_three_seeds_or_more(cards):
+    for group in cards.values():
+        assert {card.model["sha256"] for card in group} == {hub.model_hash()}
+        assert sorted(card.seed for card in group) == list(range(len(group))) and len(group) >= 3
+
+
+def test_the_figures_on_the_page_and_in_the_claims_are_those_of_the_cards(cards):
+    assert renewed(cards) == PAGE.read_text("utf-8"), f"renew them: python tests/course/{Path(__file__).name}"
+    assert not page.refresh_claims(CLAIMS, evidence(cards), check=True)
+
+
+if __name__ == "__main__":
+    shipped = {group: recorded.shipped(STEM, group) for group in GROUPS}
+    PAGE.write_text(renewed(shipped), "utf-8")
+    page.refresh_claims(CLAIMS, evidence(shipped))

@@ -20,7 +20,7 @@ Progress = Callable[[str, int, int], object]
 
 
 class Workers:
-    """Processes that are started once, at the first long list, and shared by all steps.
+    """How many processes a step may use, and whom to tell about progress; processes live as long as one `map`.
 
     Args:
         processes: how many; None takes all cores that this process may use; 1 stays in this process.
@@ -35,14 +35,6 @@ class Workers:
             raise refusal("processes", "1 or more", processes, "Leave it out to use all cores.")
         self.processes = processes or cores()
         self.progress = progress or (lambda *_: None)
-        self._pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> "Workers":
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._pool:
-            self._pool.shutdown(cancel_futures=True)
 
     def map(self, step: str, function: Callable, items: Sequence) -> Iterator:
         """The function's result for each item, in the items' order; the function must be one that can be pickled.
@@ -68,12 +60,12 @@ class Workers:
 
     def _chunks(self, function: Callable, chunks: list, count: int) -> Iterator[list]:
         if self.processes == 1 or count < FEWEST:
-            return ([function(item) for item in chunk] for chunk in chunks)
-        if self._pool is None:
-            # forking is the quickest, and after it no torch is called; elsewhere it is unsafe or not there
-            context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-            self._pool = ProcessPoolExecutor(self.processes, context, _follow, (os.getpid(),))
-        return self._pool.map(_apply, [function] * len(chunks), chunks)
+            yield from ([function(item) for item in chunk] for chunk in chunks)
+            return
+        # a forked process has all that this one has loaded, and no torch is called in it; elsewhere it is not safe
+        context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        with ProcessPoolExecutor(self.processes, context, _follow, (os.getpid(),)) as pool:
+            yield from pool.map(_apply, [function] * len(chunks), chunks)
 
 
 def cores() -> int:

@@ -1,1 +1,4 @@
-"""The training loop and what it needs: `config`, `schedule`, `order`, `checkpoint`, `loop`."""
+"""Training: the loop and what it needs (`config`, `schedule`, `lion`, `order`, `learner`, `checkpoint`, `loop`), what
+watches it (`watching`), what reads its curves (`curves`, `diagnosis`, `remedies`), and what checks a recipe before it
+runs (`lint`, `trainer_names`).
+"""

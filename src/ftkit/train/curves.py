@@ -4,7 +4,8 @@ Knows nothing about what is good or bad about a training.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -35,6 +36,10 @@ class Curves:
     held_out: list[tuple[int, float]]
     grad_norms: list[float]
     rates: list[float]
+
+    def place_of(self, step: int) -> int:
+        """The place of the last record up to a step."""
+        return max(0, bisect_right(self.steps, step) - 1)
 
 
 @dataclass(frozen=True)
@@ -106,15 +111,13 @@ def gap_alarm(trace: Mapping | Iterable[Mapping], share: float = ALARM_SHARE) ->
 def gap_alarm_of(curves: Curves, share: float = ALARM_SHARE) -> GapAlarm:
     """The same of curves that were read from a trace before."""
     found = GapAlarm(share)
-    held_out = dict(curves.held_out)
-    for place, step in enumerate(curves.steps):
-        if step not in held_out:
-            continue
+    for step, other in curves.held_out:
+        place = curves.place_of(step)
         width = min(_MOST_STEPS, max(_LEAST_STEPS, (place + 1) // 5))
         lately = [one for one in curves.losses[max(0, place + 1 - width) : place + 1] if math.isfinite(one)]
         if not lately:
             continue
-        training, other = fmean(lately), held_out[step]
+        training = fmean(lately)
         rings = other > training * (1 + share)
         first = step if rings and found.first_step is None else found.first_step
         found = GapAlarm(share, first, rings, training, other)
@@ -122,7 +125,10 @@ def gap_alarm_of(curves: Curves, share: float = ALARM_SHARE) -> GapAlarm:
 
 
 def curves_of(trace: Iterable[Mapping]) -> Curves:
-    """The series of a trace; records without a `loss` field, such as notes, are passed over.
+    """The series of a trace.
+
+    Records without a loss, such as notes, are passed over. The log history of transformers' Trainer is a trace too: its
+    `eval_loss` is a held-out loss, in a record of its own.
 
     Raises:
         Refusal: not a list of records.
@@ -133,10 +139,11 @@ def curves_of(trace: Iterable[Mapping]) -> Curves:
     for place, record in enumerate(records):
         if not isinstance(record, Mapping):
             raise refusal(f"trace[{place}]", "a record: a mapping with step and loss", record)
+    both = [(int(_number(record.get("step"), place)), record.get("held_out_loss", record.get("eval_loss")))
+            for place, record in enumerate(records, start=1)]
+    held_out = [(step, _number(loss)) for step, loss in both if loss is not None]
+    steps = [step for (step, _), record in zip(both, records, strict=True) if "loss" in record]
     records = [record for record in records if "loss" in record]
-    steps = [int(_number(record.get("step"), place)) for place, record in enumerate(records, start=1)]
-    held_out = [(step, _number(record["held_out_loss"])) for step, record in zip(steps, records, strict=True)
-                if record.get("held_out_loss") is not None]
     norms = [_number(record["grad_norm"]) for record in records if record.get("grad_norm") is not None]
     return Curves(steps, [_number(record["loss"]) for record in records], held_out, norms,
                   [_number(record.get("learning_rate"), 1.0) for record in records])
@@ -171,6 +178,46 @@ def noise_of(values: Sequence[float]) -> float:
     """
     seconds = [abs(one - 2 * two + three) for one, two, three in zip(values, values[1:], values[2:], strict=False)]
     return 1.4826 * median(seconds) / math.sqrt(6) if seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Rise:
+    """A rise of the smoothed loss: from where to where, and how often it rose like that."""
+
+    low: float
+    low_step: int
+    high: float
+    high_step: int
+    times: int
+
+
+def rise_of(curves: Curves, start: float, least: float, noise_at: Callable[[float], float]) -> Rise | None:
+    """The largest rise of the training loss that is more than noise; None without one.
+
+    Looked for in the mean of three losses, for a quick one, then in a wider mean, for a slow one that noise hides; from
+    the lowest place before it, or from the start, whose single loss may be lower than any mean.
+
+    Args:
+        start: the loss before all learning.
+        least: a smaller rise does not count.
+        noise_at: the noise of a single loss where the loss is so high.
+    """
+    lightly = without_outliers(curves.losses)
+    for width in (3, max(5, len(lightly) // 20)):
+        means = [fmean(lightly[place : place + width]) for place in range(len(lightly) - width + 1)]
+        steps = curves.steps[width // 2 :]
+        # of n means by chance alone: the largest lies about sqrt(2 ln n) of their noise above their course
+        chance = (math.sqrt(2 * math.log(len(lightly) / width)) + 0.7) / math.sqrt(width)
+        bottom, top = largest_rise(means)
+        peak = max(range(len(means)), key=means.__getitem__)
+        low_noise = chance * (noise_at(means[top]) + noise_at(means[bottom]))
+        start_noise = math.hypot(chance * noise_at(means[peak]), 2.5 * noise_at(start))
+        for low, low_step, place, noise in ((means[bottom], steps[bottom], top, low_noise),
+                                            (start, curves.steps[0], peak, start_noise)):
+            if means[place] - low >= max(least, noise):
+                times = times_risen(means, max(least, noise))
+                return Rise(low, low_step, means[place], steps[place], times)
+    return None
 
 
 def without_outliers(values: Sequence[float]) -> list[float]:

@@ -76,7 +76,7 @@ def diagnose(trace: Iterable[Mapping], *, error: str | None = None, target_loss:
     and the evidence says so.
 
     Args:
-        trace: the records of a training, from `train` or `runs.read_trace`.
+        trace: the records of a training, from `train` or `runs.read_trace`, or the log history of a Trainer.
         error: why it stopped, as its card says; the step whose loss was not finite is in no trace.
         target_loss: a training loss that is low enough; above it a training is underfitting.
 
@@ -127,7 +127,7 @@ def _too_few(curves: Curves, numbers: dict, error, target):
     if len(curves.losses) < FEWEST:
         return "too few records", f"{len(curves.losses)} records: nothing can be told before there are {FEWEST}."
     losses, noise = curves.losses, noise_of(curves.losses)
-    start = losses[0] if noise < 0.1 * losses[0] else median(losses[:3])  # the first is before all learning
+    start = max(losses[0] if noise < 0.1 * losses[0] else median(losses[:3]), 1e-9)  # the first: before all learning
     relative = noise_of([math.log(max(loss, TINY_LOSS)) for loss in losses])  # below that: of no account
     numbers |= {"start": start, "end": fmean(losses[-_window(curves) :]), "noise": noise,
                 "relative_noise": min(relative, JUMPS)}
@@ -135,26 +135,14 @@ def _too_few(curves: Curves, numbers: dict, error, target):
 
 
 def _rises(curves: Curves, numbers: dict, error, target):
-    """A rise of the loss, for good or and back: quick ones in the mean of three losses, slow ones in a wider mean."""
-    start, end, lightly = numbers["start"], numbers["end"], measured.without_outliers(curves.losses)
-    for width in (3, max(5, len(lightly) // 20)):
-        curve = [fmean(lightly[place : place + width]) for place in range(len(lightly) - width + 1)]
-        steps = curves.steps[width // 2 :]
-        chance = (math.sqrt(2 * math.log(len(lightly) / width)) + 0.7) / math.sqrt(width)  # the largest of many noises
-        bottom, top = measured.largest_rise(curve)
-        peak = max(range(len(curve)), key=curve.__getitem__)
-        from_low = chance * (_noise_at(curve[top], numbers) + _noise_at(curve[bottom], numbers))
-        from_start = math.hypot(chance * _noise_at(curve[peak], numbers), 2.5 * _noise_at(start, numbers))
-        for low, at, high, to, noise in ((curve[bottom], steps[bottom], curve[top], steps[top], from_low),
-                                         (start, curves.steps[0], curve[peak], steps[peak], from_start)):
-            least = max(RISE * start, noise)
-            if high - low < least:
-                continue
-            words = (f"The smoothed loss rose from {low:.3g} at step {at} to {high:.3g} at step {to}; it began at "
-                     f"{start:.3g} and ended at {end:.3g}.")
-            stays = end > low + LOST * (high - low) and end > 0.9 * start or end > start * (1 + RISE)
-            return "diverging" if stays and measured.times_risen(curve, least) <= 2 else "unstable", words
-    return None
+    start, end = numbers["start"], numbers["end"]
+    rise = measured.rise_of(curves, start, RISE * start, lambda loss: _noise_at(loss, numbers))
+    if rise is None:
+        return None
+    words = (f"The smoothed loss rose from {rise.low:.3g} at step {rise.low_step} to {rise.high:.3g} at step "
+             f"{rise.high_step}; it began at {start:.3g} and ended at {end:.3g}.")
+    stays = end > rise.low + LOST * (rise.high - rise.low) and end > 0.9 * start or end > start * (1 + RISE)
+    return "diverging" if stays and rise.times <= 2 else "unstable", words
 
 
 def _jumps(curves: Curves, numbers: dict, error, target):
@@ -196,9 +184,9 @@ def _turns(curves: Curves, numbers: dict, error, target):
     smooth = smoothed(values, width=3) if many else list(values)
     best = min(range(len(values)), key=lambda place: smooth[place])
     last = fmean(values[-3:]) if many else values[-1]
-    limit = max((TURNED if len(values) > 4 else TURNED_FEW) * smooth[best],
-                SURE * 0.75 * noise_of(values) if len(values) > 4 else 0.0)
-    numbers |= {"best_step": steps[best], "best_held_out": smooth[best], "last_held_out": last}
+    noise = noise_of(values) if len(values) > 4 else 0.0
+    limit = max((TURNED if len(values) > 4 else TURNED_FEW) * smooth[best], 0.75 * SURE * noise)
+    numbers |= {"best_step": steps[best], "best_held_out": smooth[best], "last_held_out": last, "held_out_noise": noise}
     at_best = _training_at(curves, steps[best])
     if last - smooth[best] > limit and steps[best] < steps[-1] and numbers["end"] < at_best + numbers["noise"]:
         return "overfitting", (f"The held-out loss was lowest at step {steps[best]} ({smooth[best]:.3g}) and rose to "
@@ -210,7 +198,7 @@ def _by_heart(curves: Curves, numbers: dict, steps, smooth, last):
     middle, end = len(smooth) // 2, numbers["end"]
     if len(smooth) < 4 or last < end * (1 + WIDE_GAP) or last - end < TINY_LOSS:
         return None
-    flat = smooth[middle] - last < max(NO_FALL * smooth[middle], SURE / 2 * noise_of(list(smooth)))
+    flat = smooth[middle] - last < max(NO_FALL * smooth[middle], SURE / 2 * numbers["held_out_noise"])
     then = _training_at(curves, steps[middle])
     if not flat or end > then * (1 - SMALL_FALL):
         return None
@@ -227,7 +215,7 @@ def _falls_still(curves: Curves, numbers: dict, error, target):
         return None
     training = list(zip(curves.steps, curves.losses, strict=True))
     for name, points in (("training", training), ("held-out", curves.held_out)):
-        if late := _late_fall(curves, points):
+        if late := _late_fall(curves, points, start):
             step, then, last, share = late
             return "underfitting", (f"The {name} loss was still falling when the training ended: {then:.3g} at step "
                                     f"{step}, half-way by the learning rates, {last:.3g} at the end; {share:.0%} of "
@@ -238,7 +226,7 @@ def _falls_still(curves: Curves, numbers: dict, error, target):
     return None
 
 
-def _late_fall(curves: Curves, points: list) -> tuple[int, float, float, float] | None:
+def _late_fall(curves: Curves, points: list, start: float) -> tuple[int, float, float, float] | None:
     """Step and loss half-way by the learning rates, the last loss, and the share of the fall that came between."""
     if len(points) < 4:
         return None
@@ -252,7 +240,8 @@ def _late_fall(curves: Curves, points: list) -> tuple[int, float, float, float] 
     place = next((place for place, step in enumerate(steps) if step >= half), len(steps) - 1)
     window = max(1, len(values) // 8)
     around = values[max(0, place - window) : place + window + 1]
-    first, then, last = fmean(values[: max(1, window // 2)]), fmean(around), fmean(values[-window:])
+    first = max(start, fmean(values[: max(1, window // 2)]))  # the first held-out loss comes after much of the fall
+    then, last = fmean(around), fmean(values[-window:])
     error = noise_of(values) * math.sqrt(1 / window + 1 / len(around))
     late, whole = then - last, first - last
     if late < SURE * error or late < WORTH * last or late < STILL_FALLING * whole or place >= len(steps) - 1:
@@ -263,7 +252,8 @@ def _late_fall(curves: Curves, points: list) -> tuple[int, float, float, float] 
 def _notes(curves: Curves, numbers: dict, kind: str) -> list[str]:
     notes = []
     if kind == "fine":
-        notes.append(f"The loss fell from {numbers['start']:.3g} to {numbers['end']:.3g} without trouble.")
+        notes.append(f"The loss fell from {numbers['start']:.3g} to {numbers['end']:.3g} without trouble; "
+                     "whether that is low enough for the task, an evaluation tells.")
     if not curves.held_out and kind != "too few records":
         notes.append("No held-out loss was measured, so overfitting could not be seen.")
     alarm = measured.gap_alarm_of(curves)
@@ -292,7 +282,7 @@ def _noise_at(loss: float, numbers: dict) -> float:
 
 
 def _training_at(curves: Curves, step: int) -> float:
-    place, window = curves.steps.index(step), _window(curves)
+    place, window = curves.place_of(step), _window(curves)
     return fmean(curves.losses[max(0, place + 1 - window) : place + 1])
 
 

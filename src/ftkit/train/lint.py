@@ -161,7 +161,8 @@ def _last_step(recipe: Recipe, of: dict):
         yield Finding("note", f"{last} records of each epoch are left out.", "dataloader_drop_last drops the last "
                       "micro-batch, which is not full.", "Leave it False.")
     elif rest:
-        short = f"; its last micro-batch holds {last} of {recipe.batch_size}" if last else ""
+        is_short = last and recipe.accumulation > 1
+        short = f"; its last micro-batch holds {last} of {recipe.batch_size}" if is_short else ""
         yield Finding("note", "The last step of each epoch is smaller than the others.",
                       f"It takes {rest} of {recipe.batch_size * recipe.accumulation} records{short}.",
                       "That does no harm where the loss is a mean over tokens, as here.")

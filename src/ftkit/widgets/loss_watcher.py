@@ -155,10 +155,11 @@ class _Picture:
         from IPython.display import display
 
         content = {"image/png": b64encode(png).decode("ascii"), "text/plain": text}
+        told = {"image/png": {"alt": text}}  # for those who do not see it
         if self._handle is None:
-            self._handle = display(content, raw=True, display_id=True)
+            self._handle = display(content, metadata=told, raw=True, display_id=True)
         else:
-            self._handle.update(content, raw=True)
+            self._handle.update(content, metadata=told, raw=True)
 
 
 def _draw_(ax, series: Series, title: str) -> None:
@@ -168,6 +169,7 @@ def _draw_(ax, series: Series, title: str) -> None:
     ax.plot(series.steps, series.smoothed, color=COLOURS[0], linewidth=2, label="training, smoothed")
     if series.held_out:
         ax.plot(*zip(*series.held_out, strict=True), "s--", color=COLOURS[1], label="held out")
+    if series.best:
         ax.plot(*series.best, "*", color=COLOURS[2], markersize=14, label=f"best, step {series.best[0]}")
     if series.alarm:
         ax.axvline(series.alarm.first_step, color=COLOURS[6], linestyle=":",
