@@ -67,6 +67,8 @@ def test_a_host_name_is_taken_out_with_its_domain(monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "node17.cluster.example.edu")
     assert scrub("node17 and node17.cluster.example.edu and node17.local") == "<host> and <host> and <host>"
     assert scrub("ada@node17.cluster.example.edu") == "<host>"
+    assert scrub("请联系ada@node17.cluster.example.edu谢谢") == "请联系<host>谢谢"
+    assert scrub("请联系13812345678ann@example.com谢谢") == "请联系13812345678ann@example.com谢谢"
 
 
 def test_the_value_of_a_secret_variable_is_taken_out(monkeypatch):

@@ -29,7 +29,8 @@ _BEARER = re.compile(r"\b(Bearer|Basic)\s+(?=\S{0,60}\d)[\w.~+/=-]{8,}", re.IGNO
 _URL_LOGIN = re.compile(r"(?<=://)[^\s/@:]+(?::[^\s/@]*)?@")
 _ASSIGNED = re.compile(r"\b(\w{0,40}(?:api_?key|secret|password|passwd|token)[\"']?\s*(?:=|:)\s*[\"']?)"
                        r"(?=[^\s\"']{0,60}\d)[^\s\"',;<>&]{8,}", re.IGNORECASE)
-_LOGIN = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)*")
+_LOGIN = re.compile(  # example.com and the like are nobody's; a Chinese character is no part of a name
+    r"(?<![\w.+-])[\w.+-]+@(?!example\.(?:com|org|net)\b)[\w-]+(?:\.[\w-]+)*", re.ASCII)
 _SECRET_KEY = re.compile(r"(?:.*_)?(?:api_?key|secret|secret_key|access_key|private_key|password|passwd|credentials?)"
                          r"|(?:hf|auth|access|api|refresh|hub|bearer|github|session|use_auth|wandb)_token"
                          r"|token|authorization", re.IGNORECASE)
