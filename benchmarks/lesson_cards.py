@@ -38,7 +38,6 @@ EXPERIMENTS = {
         "start": [{"part": "start", "start_from": how} for how in ("B zero", "A zero", "both zero", "both random")],
     },
     "03_data": {"points": [{"every_point": True}]},
-    "04_train_and_watch": {group: [{"points": group}] for group in ("recipe", "epochs", "remedies", "fixed")},
     "04_train_and_watch": {group: [{"points": group}] for group in (
         "recipe", "rates", "epochs", "remedies", "fixed")},
     "07_quantization_from_scratch": {"points": [{"every_point": True}]},
