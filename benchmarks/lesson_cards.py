@@ -37,6 +37,7 @@ EXPERIMENTS = {
         "update": [{"part": "update"}],
         "start": [{"part": "start", "start_from": how} for how in ("B zero", "A zero", "both zero", "both random")],
     },
+    "03_data": {"points": [{"every_point": True}]},
     "04_train_and_watch": {group: [{"points": group}] for group in (
         "recipe", "rates", "epochs", "remedies", "fixed")},
     "07_quantization_from_scratch": {"points": [{"every_point": True}]},
