@@ -37,6 +37,17 @@ TALK = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     ({"instruction": "q", "output": "a", "history": [["x", "y"]]},
      {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}, *TALK]}),
     ({"instruction": "q", "output": "a", "history": "[]"}, PAIR),
+    ({"instruction": "q", "output": "a", "system": "s", "history": TALK},
+     {"messages": [{"role": "system", "content": "s"}, *TALK, *TALK]}),
+    ({"conversation": [{"human": "q", "assistant": "a"}]}, {"messages": TALK}),
+    ({"conversations": [["q", "a"], {"问题": "q", "回答": "a"}]}, {"messages": TALK * 2}),
+    ({"messages": [{"role": "system", "content": ""}, *TALK]}, {"messages": TALK}),
+    ({"messages": [{"role": "system", "content": None}, *TALK]}, {"messages": TALK}),
+    ({"messages": [{"role": "developer", "content": "s"}, *TALK]},
+     {"messages": [{"role": "system", "content": "s"}, *TALK]}),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, TALK[1]]}, {"messages": TALK}),
+    ({"prompt": TALK[:1], "completion": TALK[1:]}, {"messages": TALK}),
+    ({"prompt": TALK[:1], "completion": "a"}, {"messages": TALK}),
 ])
 def test_the_usual_column_names_are_understood(row, record):
     assert record_of(row, mapping_of(None, list(row))) == record
@@ -111,6 +122,8 @@ def test_a_bad_field_is_named_with_its_reason(row, field, reason):
     ({"talk": [{"role": ["user"], "content": "q"}]},
      "talk[0].role must be one of system, user, assistant, got ['user']."),
     ({"talk": [{"from": "human"}]}, "talk[0].content must be text that is not empty, got None."),
+    ({"talk": [{"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "image_url"}]}]},
+     "talk[0].content must be text, or a list of parts of type \"text\", got 'text, image_url'."),
     ({"talk": TALK[:1]}, "talk has no assistant turn to learn from."),
     ({"talk": TALK[:1] * 2}, "talk[1].role must be assistant (system first if at all"),
     ({"talk": [TALK[0], {"role": "assistant", "content": "\udc00"}]}, "talk holds half of a character"),
@@ -123,7 +136,8 @@ def test_a_broken_conversation_is_named_with_its_turn(row, reason):
 
 
 @pytest.mark.parametrize(("history", "reason"), [
-    ("[", "history is not JSON: Expecting value"), ([["x"]], "history must be a list of pairs of question and answer"),
+    ("[", "history is not JSON: Expecting value"),
+    ([["x"]], "history[0] must be an object with role and content, got ['x']"),
     ([["x", ""]], "history[1].content must be text that is not empty"), ("{}", "history must be a list of pairs"),
 ])
 def test_a_broken_history_is_named(history, reason):

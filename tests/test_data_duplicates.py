@@ -6,6 +6,7 @@ import random
 import pytest
 
 from ftkit.data.duplicates import clusters, exact_duplicates, jaccard, near_duplicates, near_pairs, shingles
+from ftkit.data.splitting import split
 from ftkit.data.workers import Workers
 from ftkit.errors import Refusal
 
@@ -39,10 +40,16 @@ def texts_for(generator, count):
     ("Take it twice!", {"take it", "it twice"}),
     ("发烧怎么办？", {"发烧怎", "烧怎么", "怎么办"}),
     ("用COPD药", {"用co", "cop", "opd", "pd药"}),
+    ("Take it twice! 谢谢", {"take it", "it twice", "twice 谢谢"}),
     ("是", {"是"}), ("否。", {"否"}), ("Yes", {"yes"}), ("？？", {"？？"}), ("", set()), ("  ", set()),
 ])
 def test_shingles_are_pairs_of_words_or_triples_of_characters_and_short_texts_stay_apart(text, pieces):
     assert shingles(text) == pieces
+
+
+def test_an_english_text_with_a_little_chinese_behind_it_stays_near_to_what_it_was():
+    text = "It is a disease of the airways that comes and goes, mostly at night."
+    assert clusters([text, text + "谢谢"]) == [0, 0]
 
 
 def test_short_texts_do_not_collapse_into_one():
@@ -104,7 +111,7 @@ def test_of_near_duplicates_the_longest_stays_and_of_equals_the_first():
     assert [record["place"] for record in kept] == [1, 3]
     assert [(entry.place, entry.kept) for entry in report.dropped] == [(0, 1), (2, 1)]
     assert report.dropped[0].reason.startswith("near duplicate: 0.9")
-    kept, _ = near_duplicates([pair(LONG + "一"), pair(LONG + "二")])
+    kept, _ = near_duplicates([pair(LONG + "好"), pair(LONG + "吧")])
     assert [record["place"] for record in kept] == [0]
 
 
@@ -163,3 +170,32 @@ def test_the_clinic_s_templates_are_not_taken_for_duplicates():
     records = clinic.records("train")
     kept, _ = near_duplicates(records)
     assert len(kept) >= 0.99 * len(records)
+
+
+@pytest.mark.parametrize("shape", ["fields", "messages"])
+def test_an_instruction_that_all_share_makes_none_of_them_alike(shape):
+    fixed = "Answer with one word out of: emergency, paediatrics, dermatology. Explain nothing, take the first. " * 2
+    words = "chest pain rash cough knee fever ankle cut burn swollen dizzy ear tooth".split()
+    asked = [" ".join(three) for three in itertools.combinations(words, 3)]
+    records = [{"instruction": fixed, "input": text, "output": "emergency"} for text in asked]
+    if shape == "messages":
+        records = [{"messages": [{"role": "system", "content": fixed}, {"role": "user", "content": text},
+                                 {"role": "assistant", "content": "emergency"}]} for text in asked]
+    assert near_duplicates(records)[1].dropped == []
+    assert [entry.kept for entry in near_duplicates([*records, records[3]])[1].dropped] == [3]
+    train, held_out = split(records, near=0.8)
+    assert (len(train), len(held_out)) == (257, 29)
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    ("我对鸡蛋过敏的孩子明天能打流感疫苗吗", "我对鸡蛋过敏的孩子明天不能打流感疫苗吗"),
+    ("右肺上叶有一个很小的磨玻璃结节怎么办才好呢", "左肺上叶有一个很小的磨玻璃结节怎么办才好呢"),
+    ("肺部有一个三毫米大小的结节要不要手术呢", "肺部有一个八毫米大小的结节要不要手术呢"),
+    ("Blood group A+ may give to whom", "Blood group A- may give to whom"), ("what is -5 + 3", "what is 5 - 3"),
+    ("Is x > y here", "Is x < y here"), ("What is C++ for", "What is C# for"),
+    ("This is a drug that children may take at night in the clinic",
+     "This is a drug that children may not take at night in the clinic"),
+])
+def test_what_turns_a_sentence_round_keeps_two_apart(one, other):
+    assert len(near_duplicates([pair(one, "阳"), pair(other, "阳")])[0]) == 2
+    assert len(near_duplicates([pair(one, "阳"), pair(one + "。", "阳")])[0]) == 1

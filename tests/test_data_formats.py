@@ -167,8 +167,6 @@ BAD_ENCODINGS = [
     (b"\xef\xbb\xbfask\xff", "a.csv must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
     (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00",
      "a.csv must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
-    (("ask,answer\n" + "发烧怎么办，多喝水\n" * 9).encode() + b"\xe5\x8f,b\n",
-     r"a.csv, line 11 must be UTF-8 like the rest of the file, got b'.xe5.x8f,b.n'. Delete or retype that place."),
 ]
 
 
@@ -234,3 +232,69 @@ def test_a_broken_list_gives_its_good_objects_and_names_the_bad_ones(tmp_path, c
 def test_a_spreadsheet_s_text_file_is_read_by_its_tabs(tmp_path):
     path = written(tmp_path, "a.txt", "ask\tanswer\r\n发烧\t休息\r\n".encode("utf-16"))
     assert [row.value for row in open_rows(path).rows] == [{"ask": "发烧", "answer": "休息"}]
+
+
+@pytest.mark.parametrize(("name", "encoding"), [("a.jsonl", "utf-8"), ("a.csv", "utf-8"), ("a.json", "utf-8"),
+                                                ("a.jsonl", "gb18030"), ("a.csv", "utf-8-sig")])
+def test_a_bad_byte_sets_its_row_aside_and_no_other(tmp_path, name, encoding):
+    rows = [{"ask": f"发烧怎么办，第{number}问", "answer": "多喝水，好好休息"} for number in range(30)]
+    text = {"a.csv": as_csv(rows), "a.json": json.dumps(rows, ensure_ascii=False)}.get(
+        name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    plain = encoding.removesuffix("-sig")
+    raw = text.encode(encoding).replace("第7问".encode(plain), "第".encode(plain) + b"\xff")
+    found = list(open_rows(written(tmp_path, name, raw)).rows)
+    assert [row.value for row in found if not row.reason] == rows[:7] + rows[8:]
+    (bad,) = (row for row in found if row.reason)
+    assert bad.line == (9 if name == "a.csv" else 8)
+    assert bad.reason.startswith(f"the row must be {plain.upper()} throughout, got ")
+    assert "第\ufffd" in bad.reason
+
+
+def test_a_file_whose_download_was_cut_in_a_character_loses_its_last_line_alone(tmp_path):
+    raw = ("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS * 5) + '{"ask": "发').encode()[:-1]
+    found = list(open_rows(written(tmp_path, "a.jsonl", raw)).rows)
+    assert [row.value for row in found if not row.reason] == ROWS * 5
+    assert [row.line for row in found if row.reason] == [11]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.tsv"])
+def test_the_line_ends_of_an_old_macintosh_are_line_ends(tmp_path, name):
+    rows = [{"ask": "a?", "answer": "b"}, {"ask": "c?", "answer": "d"}]
+    text = "".join(json.dumps(row) + "\n" for row in rows) if name == "a.jsonl" else as_csv(
+        rows, "\t" if name == "a.tsv" else ",").replace("\r\n", "\n")
+    opened = open_rows(written(tmp_path, name, text.replace("\n", "\r")))
+    assert [row.value for row in opened.rows] == rows
+
+
+def test_a_header_with_another_line_end_in_it_is_refused(tmp_path):
+    with pytest.raises(Refusal, match="a.csv: header must be one line of columns, got .*Save it with one kind of line"):
+        open_rows(written(tmp_path, "a.csv", b"ask,answer\rq,a\nq,a\n"))
+
+
+@pytest.mark.parametrize("row", [
+    {"对话": [{"角色": "用户", "内容": "q"}, {"角色": "助手", "内容": "a"}]},
+    {"chat": [{"role": "user", "content": "q"}]},
+    {"conversation": [{"human": "q", "assistant": "a"}]},
+    {"prompt": "i", "response": "o", "history": [{"role": "user", "content": "q"}]},
+    {"question": "q", "answer": "a", "sources": [{"id": 1}]}, {"text": "t", "entities": [{"start": 0}]},
+])
+def test_one_row_that_holds_a_list_is_a_row_and_no_wrapper(tmp_path, row):
+    for name in ("a.jsonl", "a.json"):
+        opened = open_rows(written(tmp_path, name, json.dumps(row, ensure_ascii=False)))
+        assert [found.value for found in opened.rows] == [row]
+
+
+def test_json_under_the_suffix_of_a_table_is_read_as_json(tmp_path):
+    for text in (ONE_A_LINE, json.dumps(ROWS, indent=1)):
+        assert [row.value for row in open_rows(written(tmp_path, "a.csv", text)).rows] == ROWS
+    brackets = list(open_rows(written(tmp_path, "b.csv", "[ask],answer\nq,a\n")).rows)
+    assert [row.value for row in brackets] == [{"[ask]": "q", "answer": "a"}]
+
+
+@pytest.mark.parametrize(("head", "what"), [
+    (b"BZh91AY", "a bzip2 archive"), (b"%PDF-1.7", "a PDF file"), (b"\xd0\xcf\x11\xe0\xa1", "an old Excel workbook"),
+    (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"), (b"7z\xbc\xaf'", "a 7z archive"),
+])
+def test_what_is_no_text_is_named(tmp_path, head, what):
+    with pytest.raises(Refusal, match=f"a.jsonl must be JSON, JSON Lines, CSV, TSV or Parquet, got '{what}"):
+        open_rows(written(tmp_path, "a.jsonl", head))

@@ -19,6 +19,7 @@ from ftkit.data.pipeline import FILES, STEPS, Prepared, prepare
 from ftkit.data.quality import Limits, quality
 from ftkit.data.reading import read
 from ftkit.data.reports import Dropped, Report, StepReport, shown
+from ftkit.data.splitting import split
 from ftkit.data.workers import Workers
 from ftkit.errors import Refusal
 
@@ -246,3 +247,63 @@ def test_the_real_medical_records_go_through(tmp_path):
     assert rows["personal"]["changed"] == 0
     assert len(prepared.held_out) == round(0.1 * len(prepared.records))
     assert near_duplicates(prepared.records)[1].dropped == []
+
+
+@pytest.mark.parametrize(("record", "words"), [
+    ("a", "a dictionary with instruction and output, messages, or text, got 'a'. reading.read makes"),
+    ([{"role": "user", "content": "q"}], "a dictionary with instruction and output, messages, or text, got"),
+    ({"question": "q", "answer": "a"}, "a dictionary with instruction and output, messages, or text, got"),
+    ({"instruction": "q", "output": 3}, "output must be text, got {'instruction'"),
+    ({"messages": [{"role": "user", "content": None}]}, "messages must be a list of objects with a role and content"),
+    ({"messages": "[]"}, "messages must be a list of objects with a role and content"),
+])
+def test_what_is_no_record_is_refused_by_its_number_and_place(record, words):
+    with pytest.raises(Refusal) as refused:
+        prepare([*made(3), record])
+    assert f"records[3] must be a record: {words}" in str(refused.value)
+    if isinstance(record, dict):
+        with pytest.raises(Refusal, match=r"records\[0\] \(x.csv, line 7\) must be a record"):
+            split([{**record, "place": "x.csv, line 7"}])
+
+
+def test_a_text_with_empty_fields_beside_it_is_a_text():
+    records = [{"text": f"page {number} of it", "instruction": None} for number in "abcdefgh"]
+    assert len(prepare(records, near=None).records) == 8
+
+
+def test_results_are_shown_in_a_few_words_and_not_with_all_their_records(tmp_path):
+    prepared = prepare(made(300), [exact_duplicates], processes=1)
+    assert "records to train on" in repr(prepared) and len(repr(prepared)) < 500
+    assert repr(prepared.report.steps[0]).startswith("exact duplicates: 342 in, 333 out, 0 changed; ")
+    assert len(repr(prepared.report)) < 400
+    assert len(repr(read(prepared.write(tmp_path / "out")))) < 200
+
+
+def test_what_a_kill_left_half_written_does_not_come_into_the_folder(tmp_path):
+    prepared = prepare(made(20), [exact_duplicates], processes=1)
+    (tmp_path / ".out.partial").mkdir()
+    (tmp_path / ".out.partial" / ".held_out.jsonl.1.partial").write_text("half")
+    for _ in range(2):
+        out = prepared.write(tmp_path / "out")
+    assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
+    os.replace(out, tmp_path / ".out.old")  # a kill between the two renames
+    (out.with_name("out") / ".ipynb_checkpoints").mkdir(parents=True)
+    assert sorted(path.name for path in prepared.write(out).iterdir()) == sorted(FILES)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_was_written_can_be_read(tmp_path):
+    prepared = prepare([*made(20), made(20)[0]], [exact_duplicates], processes=1)
+    assert len(read(prepared.write(tmp_path / "out")).records) == len(prepared.records)
+
+
+def test_a_column_that_is_kept_can_be_stratified_by(tmp_path):
+    rows = [{"question": f"what is item {number}", "answer": f"number {number}", "科室": "AB"[number % 2]}
+            for number in range(40)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    reading = read(tmp_path / "a.jsonl", keep=["科室"])
+    assert reading.records[1] == {"科室": "B", "instruction": "what is item 1", "input": "", "output": "number 1"}
+    held_out = prepare(reading.placed(), [exact_duplicates], stratify_by="科室", near=None).held_out
+    assert sorted(record["科室"] for record in held_out) == ["A", "A", "B", "B"]
+    with pytest.raises(Refusal, match=r"keep must be columns of a.jsonl \(question, answer, 科室\), got 'answr'. Did"):
+        read(tmp_path / "a.jsonl", keep="answr")

@@ -158,6 +158,13 @@ def test_a_source_that_is_not_there_is_refused_with_the_nearest_name(tmp_path, s
         read(tmp_path / source)
 
 
+@pytest.mark.parametrize("source", [None, 5, GOOD, "", "  "])
+def test_what_is_no_path_is_refused(source):
+    with pytest.raises(Refusal, match="data must be the path of a file or folder, or the name of a hub data set, "
+                                      "got .* Records that you have in a list are read already."):
+        read(source)
+
+
 def test_a_limit_below_one_is_refused(tmp_path):
     with pytest.raises(Refusal, match="limit must be 1 or more records, got 0. Leave it out to read all."):
         read(tmp_path, limit=0)

@@ -1,4 +1,4 @@
-"""Writes that are whole or not there, hashes against hashlib, and text in the encodings of the learners' files."""
+"""Writes that are whole or not there, and hashes against hashlib."""
 
 import hashlib
 import json
@@ -108,72 +108,3 @@ def test_the_hash_is_sha256_of_the_bytes(tmp_path):
     raw = TEXT.encode()
     path = files.write_atomic(tmp_path / "a", raw)
     assert files.sha256(path) == files.sha256(str(path)) == files.sha256(raw) == hashlib.sha256(raw).hexdigest()
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16", "utf-16-le", "utf-16-be"])
-def test_text_is_read_in_every_encoding_that_is_promised(tmp_path, encoding):
-    path = files.write_atomic(tmp_path / "a.txt", TEXT.encode(encoding))
-    assert files.read_text(path) == (TEXT, encoding)
-
-
-def test_plain_ascii_and_nothing_at_all_are_utf8():
-    assert files.decode(b"plain") == ("plain", "utf-8")
-    assert files.decode(b"") == ("", "utf-8")
-
-
-@pytest.mark.parametrize(("raw", "sentence"), [
-    (b"caf\xe9, th\xe9, \xff",
-     r"a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252, got b'caf.xe9, th.xe9, .xff'. Save"),
-    (b"\xef\xbb\xbf\xff", "a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
-    (b"\xff\xfe\x00\xd8", "a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
-    (b"\x00\xd8\x00\xd8\x00", "a.txt must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
-    (TEXT.encode() + b"\xe5\x8f", r"a.txt, line 4 must be UTF-8 like the rest of the file, got b'.xe5.x8f'. Delete or"),
-    (TEXT.encode().replace(b"\xef", b"\xff", 1), "a.txt, line 1 must be UTF-8 like the rest of the file"),
-])
-def test_bytes_in_no_known_encoding_are_refused(raw, sentence):
-    with pytest.raises(Refusal, match=sentence):
-        files.decode(raw, "a.txt")
-
-
-def test_a_missing_text_file_is_refused(tmp_path):
-    with pytest.raises(Refusal, match="file must be an existing file, got .*none.txt'. Check the path."):
-        files.read_text(tmp_path / "none.txt")
-
-
-CHINESE = "question,answer\n发烧怎么办？,“多喝水”，并且休息。\n头痛呢,好好休息\n"
-TRADITIONAL = "question,answer\n發燒怎麼辦？,請多喝水，並且測量體溫，若持續不退請就醫。\n頭痛呢？,好好休息\n"
-ENGLISH = "question,answer\n“What’s a café?”,It’s a place – with crème brûlée – for €5 or £4…\nNaïve?,Yes\n"
-
-
-@pytest.mark.parametrize(("text", "written_as", "known_as"), [
-    (CHINESE, "gb18030", "gb18030"), (CHINESE, "gbk", "gb18030"), (TRADITIONAL, "gb18030", "gb18030"),
-    (TRADITIONAL, "big5", "big5hkscs"), (TRADITIONAL, "cp950", "big5hkscs"), (ENGLISH, "cp1252", "cp1252"),
-    ("q,a\nWhat is it?,It’s fine.\n", "cp1252", "cp1252"), ("q,a\nfever?,39°C ± 0.5\n", "cp1252", "cp1252"),
-    ("Frage,Antwort\nWas hilft gegen Übelkeit?,Größere Mengen Tee für den Magen\n", "cp1252", "cp1252"),
-    ("Où est l’hôpital ?,Là-bas à côté du théâtre. Été déjà passé\n", "cp1252", "cp1252"),
-    ('{"问":"男"}', "gbk", "gb18030"), ('{"問":"頭痛"}', "big5", "big5hkscs"),
-    ("发烧了怎么办？", "utf-16-le", "utf-16-le"),
-    ("Take “阿司匹林” 100mg 一天三次", "gbk", "gb18030"), ("发烧😀了", "gb18030", "gb18030"),
-    (CHINESE, "utf-32", "utf-32"), (ENGLISH, "utf-16", "utf-16"),
-])
-def test_an_encoding_is_known_by_what_the_text_says_in_it(text, written_as, known_as):
-    assert files.decode(text.encode(written_as)) == (text, known_as)
-
-
-def test_the_real_medical_records_are_known_in_every_encoding_that_holds_them():
-    folder = os.environ.get("FTKIT_REAL_DATA")
-    if not folder:
-        pytest.skip("FTKIT_REAL_DATA does not name a folder with the real data")
-    from pathlib import Path
-
-    text = (Path(folder) / "huatuo_llama_data.json").read_text("utf-8")
-    for encoding in ("gb18030", "utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"):
-        assert files.decode(text.encode(encoding)) == (text, encoding)
-
-
-@pytest.mark.parametrize("cut", [b"\x81", b"\xff\xff"])
-def test_a_chinese_file_with_a_few_bad_bytes_is_refused_with_the_line(cut):
-    raw = CHINESE.encode("gb18030") * 20
-    place = raw.index(b"\n", 500)
-    with pytest.raises(Refusal, match=f"a.csv, line {raw.count(10, 0, place) + 1} must be GB18030 like the rest"):
-        files.decode(raw[:place] + cut + raw[place:], "a.csv")

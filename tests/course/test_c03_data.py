@@ -197,6 +197,22 @@ def test_the_figures_on_the_page_and_in_the_claims_are_those_of_the_cards(cards)
     assert claims == CLAIMS.read_text("utf-8"), f"renew the claims: python tests/course/{Path(__file__).name}"
 
 
+def test_what_the_page_says_about_the_figures_is_so(cards):
+    def each(one, other, what="loss"):
+        return [a - b for a, b in zip(recorded.values(cards, f"{one} {what}"), recorded.values(cards, f"{other} {what}"),
+                                      strict=True)]
+
+    assert min(each("30", "100")) > 0.5 and max(recorded.values(cards, "30 training loss")) < 0.05
+    assert 0 < fmean(each("100", "1000")) < 0.1 and abs(fmean(each("300", "all"))) < 0.05
+    assert max(each("prepared", "dirty")) < 0 and abs(fmean(each("prepared", "300"))) < 0.05
+    assert min(each("prepared and read", "prepared")) < 0 < max(each("prepared and read", "prepared"))
+    assert min(each("answers from 50", "300", "zh")) > 5 and 0.4 < fmean(recorded.values(cards, "short")) < 0.55
+    assert not any(len(record["output"]) >= 50 for record in clinic.records("train") if record["language"] == "zh")
+    assert min(each("100 augmented", "100")) > 0
+    assert min(each("templates", "300")) < 0 < max(each("templates", "300"))
+    assert max(each("templates", "300", "other")) < -0.3
+
+
 if __name__ == "__main__":
     for path, text in zip((PAGE, CLAIMS), renewed(recorded.shipped(STEM, "points")), strict=True):
         path.write_text(text, "utf-8")

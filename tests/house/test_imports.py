@@ -13,7 +13,7 @@ TORCH = {"torch", "numpy"}
 # module or folder -> (floor, third-party packages it may import)
 FLOORS: dict[str, tuple[int, set[str]]] = {
     "errors": (0, set()),
-    "units": (1, set()), "files": (1, set()), "cpu": (1, TORCH), "tables": (1, set()),
+    "units": (1, set()), "files": (1, set()), "decoding": (1, set()), "cpu": (1, TORCH), "tables": (1, set()),
     "device": (2, TORCH | {"psutil"}), "targets": (2, TORCH), "chat": (2, TORCH), "batches": (2, TORCH),
     "losses": (2, TORCH), "low_rank": (2, TORCH), "fused": (2, TORCH | {"transformers"}), "scrub": (1, set()),
     "checkpoints": (2, set()), "peft_layout": (2, TORCH | {"safetensors"}),

@@ -9,6 +9,7 @@ import unicodedata
 from typing import NamedTuple
 
 from ftkit.chat import check_messages, messages_of
+from ftkit.data.turns import messages_from
 from ftkit.errors import Refusal, nearest, refusal, unknown
 
 PARTS = ("instruction", "input", "output", "system", "history", "messages", "conversations", "text")
@@ -31,11 +32,8 @@ NAMES = {
 }
 _BESIDE_INSTRUCTION = ("input", "输入", "輸入", "补充")  # beside a "question" a column "input" is something else
 _LABELS = ("label", "labels", "class", "category", "target", "tag", "标签", "类别", "分类")
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system",
-            "bot": "assistant", "chatgpt": "assistant", "model": "assistant", "prompter": "user", "用户": "user",
-            "助手": "assistant", "系统": "system", "patient": "user", "doctor": "assistant", "患者": "user",
-            "病人": "user", "医生": "assistant"}
 _OPTIONAL = ("input", "system")
+_TALKS = {re.sub(r"[ _-]", "", name) for part in ("messages", "conversations", "history") for name in NAMES[part]}
 _HALVES = re.compile("[\ud800-\udfff]")
 _SHOW = ('Say which with columns="instruction=<column>,output=<column>", columns="messages=<column>", or '
          'columns="text=<column>".')
@@ -84,6 +82,8 @@ def record_of(row: dict, mapping: dict[str, str]) -> dict | Problem:
     if "text" in mapping:
         text = _text(row, mapping["text"], optional=False)
         return text if isinstance(text, Problem) else {"text": text}
+    if isinstance(row.get(mapping["instruction"]), list):
+        return _in_two_halves(row, mapping)
     record = {}
     for part in ("instruction", "input", "output", "system"):
         value = _text(row, mapping.get(part), optional=part in _OPTIONAL)
@@ -92,6 +92,24 @@ def record_of(row: dict, mapping: dict[str, str]) -> dict | Problem:
         if part != "system" or value:
             record[part] = value
     return _with_history(row, mapping, record) if row.get(mapping.get("history")) else record
+
+
+def is_record(row: dict) -> bool:
+    """Whether an object is a record by the usual names of its columns, whatever lists it holds beside them.
+
+    Example:
+        >>> is_record({"question": "q", "answer": "a", "sources": [{"id": 1}]}), is_record({"data": [{"id": 1}]})
+        (True, False)
+    """
+    try:
+        return not isinstance(record_of(row, mapping_of(None, list(row))), Problem)
+    except Refusal:
+        return False
+
+
+def is_talk(column: str) -> bool:
+    """Whether a column holds a conversation, by its name."""
+    return _plain(column) in _TALKS
 
 
 def _by_name(present: list[str], name: str) -> dict[str, str]:
@@ -183,7 +201,7 @@ def _conversation(row: dict, mapping: dict[str, str], part: str) -> dict | Probl
     try:
         turns = row[column]
         turns = json.loads(turns) if isinstance(turns, str) else turns  # a CSV cell holds it as text
-        messages = [_message(turn) for turn in turns] if isinstance(turns, list) else turns
+        messages = messages_from(turns) if isinstance(turns, list) and turns else turns
         if system and isinstance(messages, list):
             messages = [{"role": "system", "content": system}, *messages]
         check_messages(messages)
@@ -198,6 +216,13 @@ def _conversation(row: dict, mapping: dict[str, str], part: str) -> dict | Probl
     return {"messages": messages}
 
 
+def _in_two_halves(row: dict, mapping: dict[str, str]) -> dict | Problem:
+    """A prompt that is a list of messages, and its completion, a list of them or a text."""
+    column, told = mapping["instruction"], row.get(mapping["output"])
+    told = told if isinstance(told, list) else [{"role": "assistant", "content": told}]
+    return _joined(row, mapping, column, [*row[column], *told])
+
+
 def _with_history(row: dict, mapping: dict[str, str], record: dict) -> dict | Problem:
     """The turns before, as pairs of question and answer, and the record as the last of them."""
     column = mapping["history"]
@@ -206,30 +231,16 @@ def _with_history(row: dict, mapping: dict[str, str], record: dict) -> dict | Pr
         history = json.loads(history) if isinstance(history, str) else history
     except (ValueError, RecursionError) as error:
         return Problem(column, f"{column} is not JSON: {error}")
-    if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
-        return Problem(column, str(refusal(column, "a list of pairs of question and answer", history)))
-    turns = [{"role": role, "content": said} for pair in history
-             for role, said in zip(("user", "assistant"), pair, strict=True)]
-    try:
-        return {"messages": _whole([*turns, *messages_of(record)], record.get("system"))} if turns else record
-    except Refusal as error:
-        return Problem(column, str(error).replace("messages", column, 1))
+    if not isinstance(history, list):
+        return Problem(column, str(refusal(column, "a list of pairs of question and answer, or of turns", history)))
+    now = [message for message in messages_of(record) if message["role"] != "system"]
+    return _joined(row, mapping, column, [*history, *now]) if history else record
 
 
-def _whole(messages: list[dict], system: str | None) -> list[dict]:
-    spoken = [message for message in messages if message["role"] != "system"]
-    spoken = [{"role": "system", "content": system}, *spoken] if system else spoken
-    check_messages(spoken)
-    return spoken
-
-
-def _message(turn: object) -> object:
-    """A turn as role and content, from either way of writing it; left as it is where it is neither."""
-    if not isinstance(turn, dict):
-        return turn
-    role = next((turn[key] for key in ("role", "from", "speaker", "角色") if key in turn), None)
-    content = next((turn[key] for key in ("content", "value", "text", "内容") if key in turn), None)
-    return {"role": SPEAKERS.get(role.strip().casefold(), role) if isinstance(role, str) else role, "content": content}
+def _joined(row: dict, mapping: dict[str, str], column: str, turns: list) -> dict | Problem:
+    """The turns that two columns hold together, as the conversation of one of them."""
+    system = {part: mapping[part] for part in ("system",) if part in mapping}
+    return _conversation({**row, column: turns}, {"messages": column} | system, "messages")
 
 
 def _half_character(text: str) -> bool:

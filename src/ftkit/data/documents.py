@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftkit.data.normalising import normalised
+from ftkit.decoding import decode
 from ftkit.errors import Refusal, nearest, refusal, unknown
-from ftkit.files import decode
 
 KINDS = {".txt": "text", ".text": "text", ".md": "text", ".markdown": "text", ".html": "html", ".htm": "html",
          ".xhtml": "html", ".pdf": "pdf"}
@@ -35,14 +35,14 @@ class Document(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Documents:
     """What could be read, and what could not: `rejected` holds the file's name and the reason."""
 
     documents: list[Document]
     rejected: list[dict] = field(default_factory=list)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         aside = "; ".join(f"{entry['file']}: {entry['reason']}" for entry in self.rejected) or "none"
         return f"{len(self.documents)} documents; set aside: {aside}"
 

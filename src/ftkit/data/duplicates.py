@@ -1,8 +1,11 @@
 """Exact and near duplicates: what is compared, what counts as near, and which record is kept.
 
-Two records are near duplicates when their questions are alike *and* their answers are: the smaller of the two Jaccard
-similarities reaches the threshold. The same question with another answer stays, and so does the question of a template
-that asks about something else. Where their numbers differ (37.5 and 39.5 degrees) they are not duplicates either.
+Two records are near duplicates when their questions are alike *and* their answers are: the smallest of the Jaccard
+similarities reaches the threshold. An instruction and its input are compared each by itself, and a system turn not at
+all: what many records share makes none of them alike. The same question with another answer stays, and so does the
+question of a template that asks about something else. Where what turns a sentence round differs, they are no duplicates
+either: numbers (37.5 and 39.5 degrees), signs (A+ and A-), "not", left and right. What is missed: one word for another
+in a long text (ibuprofen for naproxen), and a long template with a short place to fill in, all in one field.
 
 MinHash and its index (datasketch) only say which pairs to look at; every pair is then decided by its true similarity.
 The time grows as n log n where records differ. Where all are of one template, alike by half, most pairs are looked at.
@@ -13,18 +16,20 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from ftkit.data.records import placed, question_and_answer
+from ftkit.data.records import compared, placed, question_and_answer
 from ftkit.data.reports import Dropped, StepReport
 from ftkit.data.workers import Workers
 from ftkit.errors import refusal
 
-WORDS, CHARACTERS = 2, 3  # in a shingle: of text without Chinese, and of text with Chinese
+WORDS, CHARACTERS = 2, 3  # in a shingle: of text in words, and of text in Chinese
 BANDS, ROWS = 20, 6  # of an index: a pair alike by 0.8 is missed once in 440 times, (1 - 0.8**6) ** 20
 FAR = 0.2  # signatures that agree this much less than the threshold are no pair: five deviations of 120 rows
 _CHINESE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _SIGNS = re.compile(r"[\W_]+")
 _WORD = re.compile(r"[^\W_]+")
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_TURNING = re.compile(r"\d+(?:[.,:]\d+)*|[二两三四五六七八九十百千]+|[不没无未非左右阴阳]|[+<>=#≤≥±]|(?<!\w)-(?=\d)|"
+                      r"(?<=[a-z])-(?!\w)|(?<![a-z])(?:not?|never|without|left|right)(?![a-z])|n['’]t(?![a-z])",
+                      re.IGNORECASE)
 
 
 def exact_duplicates(records: list[dict]) -> tuple[list[dict], StepReport]:
@@ -65,7 +70,8 @@ def near_duplicates(records: list[dict], threshold: float = 0.8, same_numbers: b
     Args:
         records: any; what is compared is said at the head of this module.
         threshold: the similarity from which two are duplicates, above 0 and at most 1.
-        same_numbers: whether two with different numbers in them are different whatever their similarity.
+        same_numbers: whether two with different numbers, signs, negations or sides in them are different whatever their
+            similarity.
         workers: the pool to compute signatures in; None does it in this process.
 
     Raises:
@@ -74,7 +80,7 @@ def near_duplicates(records: list[dict], threshold: float = 0.8, same_numbers: b
     Taught in: 03_data
     """
     records = placed(records)
-    parts = [question_and_answer(record) for record in records]
+    parts = [compared(record) for record in records]
     order = sorted(range(len(records)), key=lambda number: (-sum(map(len, parts[number])), number))
     dropped: dict[int, Dropped] = {}
     index = _Index(parts, threshold, workers, same_numbers)
@@ -141,19 +147,24 @@ def clusters(texts: Sequence[str | tuple[str, ...]], threshold: float = 0.8, *,
 
 
 def shingles(text: str) -> frozenset[str]:
-    """The overlapping pieces of a text: pairs of words, or triples of characters where it has Chinese in it.
+    """The overlapping pieces of a text: pairs of words, or triples of characters where it is Chinese.
 
-    Case, punctuation and spaces are left out. A text with fewer words or characters than a piece has is one piece, and
-    one of signs alone is its own, so that short texts don't all become the same.
+    A text is Chinese if it has no fewer Chinese characters than words of other letters: a few of them behind an English
+    answer don't cut it otherwise than its duplicate. Case, punctuation and spaces are left out. A text with fewer words
+    or characters than a piece has is one piece, and one of signs alone is its own, so that short texts don't all become
+    the same.
 
     Example:
         >>> sorted(shingles("Take it twice!")), sorted(shingles("发烧39度"))
         (['it twice', 'take it'], ['39度', '发烧3', '烧39'])
+        >>> sorted(shingles("Take it twice! 谢谢"))
+        ['it twice', 'take it', 'twice 谢谢']
 
     Taught in: 03_data
     """
     plain = text.casefold()
-    if _CHINESE.search(plain):
+    chinese = len(_CHINESE.findall(plain))
+    if chinese and chinese >= len(_WORD.findall(_CHINESE.sub(" ", plain))):
         units, size, glue = _SIGNS.sub("", plain), CHARACTERS, ""
     else:
         units, size, glue = _WORD.findall(plain), WORDS, " "
@@ -185,7 +196,7 @@ class _Index:
         import numpy
         from datasketch import MinHash, MinHashLSH
 
-        if not 0 < threshold <= 1:
+        if isinstance(threshold, str) or not 0 < threshold <= 1:
             raise refusal("threshold", "above 0 and at most 1", threshold, "Take 0.8 to begin with.")
         self.parts = [tuple(part for part in own if part) for own in parts]
         self.threshold, self.same_numbers = threshold, same_numbers
@@ -223,17 +234,17 @@ def _similarity(one: tuple[str, ...], other: tuple[str, ...]) -> float:
 
 
 def _numbers(parts: tuple[str, ...]) -> list[str]:
-    return sorted(_NUMBER.findall(" ".join(parts)))
+    return sorted(_TURNING.findall("\n".join(parts).casefold()))
 
 
 def _signature(parts: tuple[str, ...]):
-    """The MinHash of all parts, band by band: in each band four rows of the question and two of the answer.
+    """The MinHash of all parts, band by band: in each band four rows of the question, two of the answer and the like.
 
     A band of one part alone would bring together all records of that answer, however many they are.
     """
     import numpy
 
-    rows = (ROWS,) if len(parts) < 2 else (ROWS - 2, 2)
+    rows = {1: (ROWS,), 2: (ROWS - 2, 2)}.get(len(parts), (ROWS - 2, 1, 1))
     if not parts:
         return _rows("", BANDS * ROWS)
     hashed = [_rows(part, BANDS * count).reshape(BANDS, count) for part, count in zip(parts, rows, strict=False)]

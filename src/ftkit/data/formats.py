@@ -1,7 +1,7 @@
 """Rows out of one file: JSON, JSON Lines, CSV, TSV or Parquet, told apart by what is in them.
 
-Knows nothing about what the columns mean: a row is a dictionary with the line it stood on, or the reason why it
-could not be read.
+A row is a dictionary with the line it stood on, or the reason why it could not be read. Knows nothing about what the
+columns mean but for one question, put to `columns`: whether a lone object is a record or holds a list of them.
 """
 
 import csv
@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ftkit.data.columns import is_record, is_talk
+from ftkit.decoding import decode_through
 from ftkit.errors import refusal
-from ftkit.files import decode, sha256
+from ftkit.files import sha256
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 LONGEST_FIELD = 2**31 - 1  # characters; Python's csv stops at 131,072 unless told
@@ -22,8 +24,12 @@ _PROBED_LINES = 20
 _SKIPPED = re.compile(r"[\s,]*(?:\]\s*$)?")  # between two objects, and the end of their list
 _NEXT_OBJECT = re.compile(r"(?<=\n)[ \t]*\{")
 _SEP_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
-_CONVERSATION_KEYS = ("messages", "conversations")
-_PACKED = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"\x1f\x8b": "a gzip archive"}
+_PACKED = {b"PK\x03\x04": "a zip archive or an Excel workbook", b"\x1f\x8b": "a gzip archive",
+           b"BZh": "a bzip2 archive", b"7z\xbc\xaf": "a 7z archive", b"\xfd7zXZ": "an xz archive",
+           b"\x28\xb5\x2f\xfd": "a zstd archive",
+           b"Rar!": "a rar archive", b"\xd0\xcf\x11\xe0": "an old Excel workbook", b"%PDF": "a PDF file",
+           b"version https://git-lfs": "a Git LFS pointer, which stands for a file that was not fetched"}
+_SHOWN_BESIDE = 8  # characters before a bad byte, to find it by
 
 
 class Row(NamedTuple):
@@ -64,26 +70,38 @@ def open_rows(path: str | Path, name: str | None = None) -> Opened:
     if not path.is_file():
         raise refusal("data file", "an existing file", str(path), "Check the path.")
     with path.open("rb") as file:
-        head = file.read(4)
+        head = file.read(32)
     for magic, what in _PACKED.items():
         if head.startswith(magic):
             raise refusal(name, "JSON, JSON Lines, CSV, TSV or Parquet", what, "Unpack it, or save it as CSV.")
-    if head == b"PAR1" or path.suffix == ".parquet":
+    if head.startswith(b"PAR1") or path.suffix == ".parquet":
         return Opened(_parquet_rows(path, name), "parquet", None, sha256(path))
     raw = path.read_bytes()
-    text, encoding = decode(raw, name)
+    text, encoding, fault = decode_through(raw, name)
     text = text.rstrip("\0\x1a")  # what old editors and copying programs put at the end of a file
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # the line ends of an old Macintosh
     if not text.strip():
         raise refusal(name, "a file with rows", f"{len(raw)} bytes without text", "Check that it was saved whole.")
     kind, rows = _text_rows(text, path.suffix.lower(), name)
-    return Opened(rows, kind, encoding, sha256(raw))
+    return Opened(_readable(rows, encoding) if fault else rows, kind, encoding, sha256(raw))
+
+
+def _readable(rows: Iterator[Row], encoding: str) -> Iterator[Row]:
+    """The rows of a file with a few bad bytes: those with any in them are set aside, whatever column it is in."""
+    for row in rows:
+        content = row.value if isinstance(row.value, str) else json.dumps(row.value, ensure_ascii=False)
+        before, bad, _ = content.partition("\ufffd")
+        yield row if not bad else Row(row.line, row.value, str(refusal(
+            "the row", f"{encoding.partition('-sig')[0].upper()} throughout", f"{before[-_SHOWN_BESIDE:]}\ufffd")))
 
 
 def _text_rows(text: str, suffix: str, name: str) -> tuple[str, Iterator[Row]]:
     begins = text.lstrip()[0]
     if suffix not in SUFFIXES and begins not in "[{" and "\t" in next(filter(str.strip, _first_lines(text))):
         suffix = ".tsv"  # what spreadsheets call text
-    if suffix in (".csv", ".tsv"):
+    mislabelled = begins in "[{" and (_is_lines(text) or _parse(text)[0] is not None)
+    if suffix in (".csv", ".tsv") and not mislabelled:
         return suffix[1:], _csv_rows(text, "\t" if suffix == ".tsv" else None, name)
     if begins != "[" and _is_lines(text):
         return "jsonl", _line_rows(text)
@@ -178,9 +196,9 @@ def _mended(text: str) -> list[Row]:
 
 
 def _lists_in(value: dict) -> list[str]:
-    """The keys under which an object holds a list of records; a conversation is a record, not a list of them."""
-    return [key for key, inner in value.items() if key not in _CONVERSATION_KEYS
-            and isinstance(inner, list) and inner and isinstance(inner[0], dict)]
+    """The keys under which an object holds a list of records; none where it is a record itself, or a conversation."""
+    lists = [key for key, inner in value.items() if isinstance(inner, list) and inner and isinstance(inner[0], dict)]
+    return [] if lists and is_record(value) else [key for key in lists if not is_talk(key)]
 
 
 def _csv_rows(text: str, delimiter: str | None, name: str) -> Iterator[Row]:
@@ -194,7 +212,7 @@ def _csv_rows(text: str, delimiter: str | None, name: str) -> Iterator[Row]:
         bare = re.sub(r'"[^"]*"', "", first)  # a comma between quotes separates nothing
         delimiter = delimiter if delimiter in (None, "\t") and delimiter and delimiter in bare else max(
             ",;\t|", key=bare.count)
-    header = [column.strip() for column in next(csv.reader([first], delimiter=delimiter), [])]
+    header = _header(first, delimiter, name)
     while header and not header[-1]:  # columns that Excel keeps for cells that once held something
         header.pop()
     named = [column for column in header if column]
@@ -202,6 +220,14 @@ def _csv_rows(text: str, delimiter: str | None, name: str) -> Iterator[Row]:
         raise refusal(f"{name}: header", "columns with different names", header, "Rename the repeated one.")
     body = itertools.islice(_csv_fields(text, delimiter), skipped, None)
     return (_csv_row(line, fields, reason, header) for line, fields, reason in body)
+
+
+def _header(line: str, delimiter: str, name: str) -> list[str]:
+    try:
+        return [column.strip() for column in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise refusal(f"{name}: header", "one line of columns", f"{line[:40]} ({error})",
+                      "Save it with one kind of line end.") from error
 
 
 def _csv_row(line: int, fields: list[str], reason: str, header: list[str]) -> Row:

@@ -140,5 +140,6 @@ def _one(record: dict) -> tuple[dict | None, list[str]]:
 
 
 def _whole(record: dict) -> bool:
-    texts = [message["content"] for message in record.get("messages", ())] or [record.get("instruction", "text")]
+    asked = record.get("instruction")
+    texts = [message["content"] for message in record.get("messages") or ()] or ["text" if asked is None else asked]
     return all(text.strip() for text in texts)

@@ -5,6 +5,8 @@ Knows nothing about how any step works: a step is a function `records -> (record
 
 import inspect
 import json
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +26,10 @@ Step = Callable[..., tuple[list[dict], StepReport]]
 # personal data goes before anything is dropped: what is dropped is kept in a file, too
 STEPS: tuple[Step, ...] = (normalise, personal, exact_duplicates, quality, near_duplicates)
 FILES = ("train.jsonl", "held_out.jsonl", "dropped.jsonl", "report.json")
+_LEFT_BY_OTHERS = (".ipynb_checkpoints", ".DS_Store")  # by Jupyter and by a Mac where somebody looked at the files
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prepared:
     """What is left of the records, in their old order and split, and the report of what happened to the others."""
 
@@ -36,11 +39,15 @@ class Prepared:
     report: Report
     seed: int
 
+    def __repr__(self) -> str:
+        return f"{self.report}\n{len(self.train)} records to train on, {len(self.held_out)} held out"
+
     def write(self, folder: str | Path) -> Path:
         """The folder with train.jsonl, held_out.jsonl, dropped.jsonl (step, place, reason, record) and report.json.
 
-        Written beside it first and put in place in one go: a kill leaves the older files or the new ones. A folder with
-        other files in it is not touched.
+        Written beside it first and then put in place: a kill leaves the older files or the new ones, never some of
+        both. Between the two renames of that there is no such folder; the older one is beside it then, with `.old` at
+        its end, and the next write takes it up. A folder with other files in it is not touched.
 
         Raises:
             Refusal: the folder is a file, or holds files that are not of a preparation.
@@ -48,11 +55,15 @@ class Prepared:
         folder = Path(folder).expanduser().resolve()
         if folder.is_file():
             raise refusal("folder", "a folder, new or written before", f"the file {folder.name}", "Name another.")
-        strange = sorted(item.name for item in folder.iterdir() if item.name not in FILES) if folder.exists() else []
+        partial, aside = (folder.with_name(f".{folder.name}.{which}") for which in ("partial", "old"))
+        if aside.exists() and not folder.exists():
+            os.replace(aside, folder)
+        known = (*FILES, *_LEFT_BY_OTHERS)
+        strange = sorted(item.name for item in folder.iterdir() if item.name not in known) if folder.exists() else []
         if strange:
             raise refusal("folder", "new, empty, or one written before", f"one with {', '.join(strange[:3])}",
                           "Name a folder of its own for the prepared data.")
-        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)  # what a kill left half written
         for name, rows in (("train", self.train), ("held_out", self.held_out), ("dropped", self.report.dropped())):
             write_atomic(partial / f"{name}.jsonl", _lines(rows))
         write_json(partial / "report.json", {

@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +18,12 @@ from ftkit.errors import nearest, refusal
 from ftkit.files import write_atomic
 
 REJECTED = "rejected.jsonl"
+_BESIDE_TRAIN = ("dropped.jsonl", "report.json")  # what a preparation writes beside its records
 _SAMPLED_ROWS = 1000  # rows that are looked at to learn which columns there are
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reading:
     """What came out of the data: nothing is dropped without a line in `rejected`.
 
@@ -43,14 +44,14 @@ class Reading:
         """The records, each with its file and line (or row) under `place`, which the steps of a pipeline keep."""
         return [{**record, "place": place} for record, place in zip(self.records, self.places, strict=True)]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         reasons = Counter(_kind(row) for row in self.rejected).most_common()
         aside = "; ".join(f"{count} x {reason}" for reason, count in reasons) or "none"
         return f"{len(self.records)} records from {len(self.files)} file(s); set aside: {aside}"
 
 
 def read(source: str | Path, columns: str | None = None, limit: int | None = None,
-         rejected: str | Path | None = None) -> Reading:
+         rejected: str | Path | None = None, keep: Sequence[str] = ()) -> Reading:
     """The records in a file, a folder of files, or a hub data set.
 
     Args:
@@ -58,12 +59,15 @@ def read(source: str | Path, columns: str | None = None, limit: int | None = Non
         columns: None to go by the usual column names, or pairs such as "instruction=ask,output=answer".
         limit: stop after this many good records; None reads all.
         rejected: a folder to write `rejected.jsonl` into, one bad row a line; None writes nothing.
+        keep: columns to carry along in each record under their own names, for example to stratify a split by.
 
     Raises:
-        Refusal: there is no such source, it is broken as a whole, its columns are not understood, or no row is good.
+        Refusal: there is no such source, it is broken as a whole, its columns are not understood, it has no such column
+            to keep, or no row is good.
 
     Taught in: 03_data
     """
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
     if limit is not None and limit < 1:
         raise refusal("limit", "1 or more records", limit, "Leave it out to read all.")
     records, aside, files, skipped, places = [], [], [], [], []
@@ -71,7 +75,7 @@ def read(source: str | Path, columns: str | None = None, limit: int | None = Non
         room = None if limit is None else limit - len(records)
         if room == 0:
             break
-        found, bad, entry, lines = _read_one(name, opened, columns, room)
+        found, bad, entry, lines = _read_one(name, opened, columns, room, keep)
         records += found
         places += [f"{name}, {opened.place(line)}" for line in lines]
         aside += bad
@@ -85,7 +89,8 @@ def read(source: str | Path, columns: str | None = None, limit: int | None = Non
     return Reading(records, aside, files, files[0]["mapping"], skipped, places)
 
 
-def _read_one(name: str, opened: Opened, columns: str | None, room: int | None) -> tuple[list, list, dict, list[int]]:
+def _read_one(name: str, opened: Opened, columns: str | None, room: int | None,
+              keep: tuple[str, ...]) -> tuple[list, list, dict, list[int]]:
     rows = opened.rows
     sample = list(itertools.islice(rows, _SAMPLED_ROWS))
     if all(row.reason for row in sample):
@@ -93,7 +98,9 @@ def _read_one(name: str, opened: Opened, columns: str | None, room: int | None) 
     if not sample:
         raise refusal(name, "a file with rows", "a header alone", "Check that it was saved whole.")
     readable = [row.value for row in sample if not row.reason]
-    mapping = mapping_of(columns, list(dict.fromkeys(key for row in readable for key in row)), name) if readable else {}
+    present = list(dict.fromkeys(key for row in readable for key in row))
+    mapping = mapping_of(columns, present, name) if readable else {}
+    _check_kept(keep, present, name)
     records, aside, lines, count = [], [], [], 0
     for row in itertools.chain(sample, rows):
         count += 1
@@ -102,7 +109,7 @@ def _read_one(name: str, opened: Opened, columns: str | None, room: int | None) 
             aside.append({"file": name, "line": row.line, "field": result.field, "reason": result.reason,
                           "row": row.value})
         else:
-            records.append(result)
+            records.append({column: row.value.get(column) for column in keep} | result)
             lines.append(row.line)
         if len(records) == room:
             break
@@ -110,7 +117,18 @@ def _read_one(name: str, opened: Opened, columns: str | None, room: int | None) 
                             "format": opened.format, "rows": count, "rejected": len(aside), "mapping": mapping}, lines
 
 
+def _check_kept(keep: tuple[str, ...], present: list[str], name: str) -> None:
+    for column in keep:
+        if column not in present:
+            near = nearest(column, present)
+            raise refusal("keep", f"columns of {name} ({', '.join(present) or 'none'})", column,
+                          f"Did you mean {' or '.join(near)}?" if near else "Leave it out.")
+
+
 def _sources(source: str | Path, skipped: list[str]) -> Iterator[tuple[str, Opened]]:
+    if not isinstance(source, str | Path) or not str(source).strip():
+        raise refusal("data", "the path of a file or folder, or the name of a hub data set", source,
+                      "Records that you have in a list are read already.")
     path = Path(source).expanduser()
     if path.is_dir():
         yield from _folder(path, skipped)
@@ -128,6 +146,8 @@ def _sources(source: str | Path, skipped: list[str]) -> Iterator[tuple[str, Open
 def _folder(folder: Path, skipped: list[str]) -> Iterator[tuple[str, Opened]]:
     inside = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != REJECTED)
     inside = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    inside = [path for path in inside
+              if path.name not in _BESIDE_TRAIN or path.with_name("train.jsonl") not in inside]
     known = [path for path in inside if path.suffix.lower() in SUFFIXES]
     skipped += [path.relative_to(folder).as_posix() for path in inside if path not in known]
     if not known:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ftkit.data.records import FIELDS
 from ftkit.tables import aligned
 
 SHOWN_CHARACTERS = 60
@@ -22,7 +23,7 @@ class Dropped(NamedTuple):
     kept: int | str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StepReport:
     """One step: records in and out, how many it changed, what it dropped, and its counters by name (`notes`)."""
 
@@ -32,6 +33,9 @@ class StepReport:
     changed: int = 0
     dropped: Sequence[Dropped] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {self.records_in} in, {self.records_out} out, {self.changed} changed; {_remark(self)}"
 
     def row(self) -> dict:
         """The step as a row of the table: all but the dropped records themselves."""
@@ -53,7 +57,7 @@ class StepReport:
         return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])[:most]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """All steps in the order they ran."""
 
@@ -69,7 +73,7 @@ class Report:
                 | ({} if entry.kept is None else {"kept": entry.kept}) | {"record": entry.record}
                 for step in self.steps for entry in step.dropped]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         headers = ["step", "in", "out", "changed", "dropped", "why, and what else was counted"]
         rows = [[step.name, step.records_in, step.records_out, step.changed, len(step.dropped), _remark(step)]
                 for step in self.steps]
@@ -83,7 +87,7 @@ def _remark(step: StepReport) -> str:
 
 def shown(record: dict) -> str:
     """The record's texts in one short line, for a table of examples."""
-    texts = [value for key, value in record.items() if isinstance(value, str) and value and key != "place"]
+    texts = [record[field] for field in FIELDS if isinstance(record.get(field), str) and record[field]]
     texts += [message["content"] for message in record.get("messages", ())]
     line = " | ".join(" ".join(text.split()) for text in texts)
     return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS - 1] + "…"

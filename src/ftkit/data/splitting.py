@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ftkit.chat import messages_of
 from ftkit.data.duplicates import clusters
-from ftkit.data.records import question_and_answer
+from ftkit.data.records import check_records, compared
 from ftkit.data.workers import Workers
 from ftkit.errors import nearest, refusal
 
@@ -38,12 +38,14 @@ def split(records: list[dict], held_out_share: float = 0.1, seed: int = 0, *,
 
     Taught in: 03_data
     """
-    if not 0 < held_out_share < 1:
+    if isinstance(held_out_share, str) or not 0 < held_out_share < 1:
         raise refusal("held_out_share", "between 0 and 1", held_out_share, "Take 0.1 to begin with.")
+    check_records(records)
     groups = _groups(records, near, workers)
     if len(groups) < 2:
         what = "different prompts" if near is None else f"prompts less alike than {near}"
-        raise refusal("records", f"at least two {what}, to split them", len(groups), "Give more records.")
+        looser = "" if near is None else " Or take near=None, which keeps together only what asks the same."
+        raise refusal("records", f"at least two {what}, to split them", len(groups), f"Give more records.{looser}")
     order = list(groups)
     random.Random(seed).shuffle(order)
     target = max(1, round(held_out_share * len(records)))
@@ -115,13 +117,13 @@ def _groups(records: list[dict], near: float | None = None, workers: Workers | N
 
 def _prompt(record: dict) -> str:
     """All that comes before the last answer, compared without white space around each turn; a text alone is itself."""
-    if "text" in record and "instruction" not in record and "messages" not in record:
+    if isinstance(record.get("text"), str) and record.get("instruction") is None and not record.get("messages"):
         return record["text"].strip()
     messages = messages_of(record)
     asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
     return json.dumps([[turn["role"], turn["content"].strip()] for turn in asked], ensure_ascii=False)
 
 
-def _asked(record: dict) -> str:
-    question, answer = question_and_answer(record)
-    return question or answer
+def _asked(record: dict) -> tuple[str, ...]:
+    asked, before, answer = compared(record)
+    return (asked, before) if asked or before else (answer,)
