@@ -130,7 +130,7 @@ def _by_name(present: list[str], name: str) -> dict[str, str]:
                       "messages, conversations, text", listed, _SHOW)
     # The optional ones are looked up in every row: a column may first appear far down in a JSON Lines file.
     optional = {part: (found[part] or [part])[0] for part in _OPTIONAL}
-    optional["history"] = (found["history"] or [None])[0]
+    optional["history"] = (found["history"] or ["history"])[0]
     if not pairs:
         part = "messages" if found["messages"] else "conversations"
         return {part: known[0], "system": optional["system"]}
