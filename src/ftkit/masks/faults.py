@@ -38,17 +38,18 @@ class Judge:
         self.tokenizer, self.seq_len, self.size = tokenizer, seq_len, len(tokenizer)
         self.pad = tokenizer.pad_token_id
         self._marks, self._openings = _template_marks(tokenizer)
+        self._stand_ins = {tokenizer.unk_token_id, tokenizer.mask_token_id}  # for text: an emoji that is unknown
         self._blank: dict[int, bool] = {}
 
     @cached_property
     def control(self) -> np.ndarray:
         """By id: whether it is a token that was added to the vocabulary, as every end of turn is."""
-        return self._table({*self.tokenizer.added_tokens_decoder, *self.tokenizer.all_special_ids})
+        return self._table({*self.tokenizer.added_tokens_decoder, *self.tokenizer.all_special_ids} - self._stand_ins)
 
     @cached_property
     def marks(self) -> np.ndarray:
         """By id: whether it is a special token that the template writes round turns."""
-        special = {*self.tokenizer.all_special_ids} - {self.tokenizer.unk_token_id, self.tokenizer.mask_token_id}
+        special = {*self.tokenizer.all_special_ids} - self._stand_ins
         return self._table(special & self._marks or special)
 
     def faults(self, row: Row, place: int) -> list[Fault]:
