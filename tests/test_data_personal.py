@@ -90,13 +90,14 @@ def test_an_unknown_kind_is_refused(kinds, got):
 
 def test_every_text_of_a_record_is_searched_and_none_is_dropped():
     talk = [{"role": "user", "content": "我是13812345678"}, {"role": "assistant", "content": "a@example.com"}]
-    given = [{"instruction": "打13812345678", "input": "或13912345678", "output": "好", "id": "13812345678"},
+    given = [{"instruction": "打13812345678", "input": "或13912345678", "output": "好", "id": "13812345678",
+              "title": "张先生13812345678"},
              {"messages": talk}, {"text": "无"}]
     records, report = personal(given)
     assert records[0] == {"instruction": "打<PHONE>", "input": "或<PHONE>", "output": "好", "id": "13812345678",
-                          "place": 0}
+                          "title": "张先生<PHONE>", "place": 0}
     assert [turn["content"] for turn in records[1]["messages"]] == ["我是<PHONE>", "<EMAIL>"]
-    assert (report.records_in, report.records_out, report.changed, report.notes) == (3, 3, 2, {"PHONE": 3, "EMAIL": 1})
+    assert (report.records_in, report.records_out, report.changed, report.notes) == (3, 3, 2, {"PHONE": 4, "EMAIL": 1})
     assert given[1]["messages"] is talk and talk[0]["content"] == "我是13812345678"
 
 

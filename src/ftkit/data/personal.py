@@ -20,7 +20,7 @@ from functools import lru_cache, partial
 from typing import NamedTuple
 
 from ftkit.data.personal_forms import NUMERAL, PATTERNS
-from ftkit.data.records import placed, with_texts
+from ftkit.data.records import FIELDS, placed, with_texts
 from ftkit.data.reports import StepReport
 from ftkit.data.workers import Workers
 from ftkit.errors import unknown
@@ -48,7 +48,8 @@ def personal(records: list[dict], kinds: Sequence[str] = KINDS, *,
     """The records with personal data replaced by `<PHONE>`, `<EMAIL>` and so on; none is dropped.
 
     Args:
-        records: any; every text in them is searched.
+        records: any; every text in them is searched, other fields than those of a question and answer too, but for
+            `place` and `id`.
         kinds: what to look for, of `KINDS`.
         workers: the pool to do it in; None does it in this process.
 
@@ -163,7 +164,10 @@ def _one(record: dict, kinds: tuple[str, ...]) -> tuple[dict, list[str]]:
         counts.extend(span.kind for span in spans)
         return _replaced(text, spans) if spans else text
 
-    return with_texts(record, replace), counts
+    others = {key: replace(value) for key, value in record.items()
+              if isinstance(value, str) and key not in (*FIELDS, "place", "id")}
+    record = with_texts(record, replace)
+    return (record | others if any(record[key] != value for key, value in others.items()) else record), counts
 
 
 def _replaced(text: str, spans: list[Span]) -> str:
