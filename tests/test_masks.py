@@ -285,6 +285,7 @@ def test_packed_rows_of_ours_are_shown_as_one_row_each(qwen, example):
      "a row of the data must be token ids and as many attention_mask, got '2 ids and 1 attention_mask'. Labels and"),
     ({"input_ids": [1, 2], "completion_mask": [1]}, "as many completion_mask, got '2 ids and 1 completion_mask'"),
     ({"input_ids": [[1, 2], [3]], "labels": [[1, 2]]}, "a batch must be columns of equally many rows, got {'input"),
+    ({"input_ids": [[1, 2]], "labels": [[1, 2], [3, 4]]}, "a batch must be columns of equally many rows, got {'input"),
     ({"input_ids": [1.5], "labels": [1]}, r"input_ids of a row must be a list of whole numbers, got \[1.5\]. Pass"),
     ({"input_ids": ["a"], "labels": [1]}, r"input_ids of a row must be a list of whole numbers, got \['a'\]"),
     ({"input_ids": [1], "labels": [None]}, "labels of a row must be a list of whole numbers"),
@@ -301,10 +302,30 @@ def test_what_is_no_encoded_data_is_refused(qwen, data, sentence):
     ({"records": []}, r"records must be as many as there are rows \(1\), got 0. Leave out those that the encoder dr"),
     ({"show": -1}, "show must be a number of records, 0 or more, or a list of places, got -1."),
     ({"show": [1]}, "show must be places of records from 0 to 0, got 1."),
+    ({"show": None}, "show must be a number of records, 0 or more, or a list of places, got None."),
+    ({"seq_len": 0}, "seq_len must be a length in tokens, 1 or more, got 0. Leave it out if nothing was cut."),
+    ({"seq_len": "5"}, "seq_len must be a length in tokens, 1 or more, got '5'."),
 ])
 def test_settings_that_cannot_be_are_refused(qwen, example, settings, sentence):
     with pytest.raises(Refusal, match=sentence):
         inspect(example, qwen, **settings)
+    with pytest.raises(Refusal, match="tokenizer must be the one that the ids were made with, got None."):
+        inspect(example, None)
+
+
+@pytest.mark.parametrize("make", [unigram, word_piece])
+@pytest.mark.parametrize("family", ["qwen", "llama", "gemma"])
+def test_a_character_that_the_tokenizer_does_not_know_is_no_role_mark(make, family):
+    tokenizer = make(TEMPLATES[family])
+    records = [{"instruction": "cough?", "output": answer} for answer in (
+        "drink\nthe tea", "Rest 😀 and drink", "多喝水 😀")]
+    examples, report = chat.encode_all(records, tokenizer)
+    assert any(tokenizer.unk_token_id in example.input_ids for example in examples) and report["dropped"] == 0
+    inspect(examples, tokenizer, records=records).check()
+    bare = [chat.Example(ids, without(labels, max(place for place, label in enumerate(labels) if label != -100)))
+            for ids, labels in examples]
+    assert [(found.kind, found.records) for found in inspect(bare, tokenizer).problems] == [("end not trained", 3)]
+
 
 
 # what is wrong

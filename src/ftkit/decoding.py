@@ -1,5 +1,6 @@
 """Readable text out of bytes, whatever their encoding. Knows nothing of what the text means."""
 
+import re
 from functools import lru_cache
 
 from ftkit.errors import Refusal, refusal
@@ -7,6 +8,7 @@ from ftkit.errors import Refusal, refusal
 _BOMS = [(b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xef\xbb\xbf", "utf-8-sig"),
          (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")]
 _GUESSES = ("gb18030", "big5hkscs", "cp1252", "utf-16-le", "utf-16-be")  # the earlier where two are as good
+_FOREIGN = re.compile(rb"[\x80-\xff]{2}|[\x00-\x08\x0e-\x1f]")  # two Chinese characters in a row, or UTF-16
 _LEAST_PLAUSIBLE = 0.5
 _JUDGED = 5000  # characters beyond ASCII that are looked at
 _MOST_BAD = 0.01  # of a text's characters, for it to be of this encoding with a fault in a few places
@@ -52,7 +54,8 @@ def decode_through(raw: bytes, name: str = "file") -> tuple[str, str, Refusal | 
         first = error
     if not encoding and _damaged(raw, "utf-8"):
         return _spoilt(raw, name, "utf-8", first)
-    found = [] if encoding else [_read_as(raw, guess) for guess in _GUESSES]
+    guesses = ("cp1252",) if _western(raw) else _GUESSES
+    found = [] if encoding else [_read_as(raw, guess) for guess in guesses]
     best = max(filter(None, found), key=lambda guess: guess[0], default=(0.0, "", ""))
     if best[0] >= _LEAST_PLAUSIBLE:
         return best[1].lstrip("\ufeff"), best[2], None
@@ -75,6 +78,14 @@ def _marked(raw: bytes) -> str | None:
         even, odd = head[::2].count(b"\0"), head[1::2].count(b"\0")
         return "utf-16-le" if odd >= even else "utf-16-be"
     return None
+
+
+def _western(raw: bytes) -> bool:
+    """Whether each byte beyond ASCII stands alone in much ASCII, as in °C or café, and reads well as Windows-1252."""
+    if _FOREIGN.search(raw) or 5 * sum(byte > 0x7F for byte in raw) > len(raw):
+        return False
+    found = _read_as(raw, "cp1252")
+    return found is not None and found[0] >= _LEAST_PLAUSIBLE
 
 
 def _read_as(raw: bytes, encoding: str) -> tuple[float, str, str] | None:

@@ -1,5 +1,8 @@
 """Rows out of one file: JSON, JSON Lines, CSV, TSV or Parquet, told apart by what is in them.
 
+A quote in a CSV file that is opened and never closed takes the lines up to the next quote at a line's end into its
+cell, and nothing can tell that from a cell of several lines.
+
 A row is a dictionary with the line it stood on, or the reason why it could not be read. Knows nothing about what the
 columns mean but for one question, put to `columns`: whether a lone object is a record or holds a list of them.
 """
@@ -161,6 +164,8 @@ def _json_rows(text: str, name: str) -> Iterator[Row]:
         raise refusal(f"{name}, line {error.lineno}, column {error.colno}", "valid JSON",
                       "a comment, which JSON has none of" if comment else error.msg,
                       "Delete the comments." if comment else
+                      "A program printed it: write it with json.dumps, which takes double quotes."
+                      if text[error.pos:error.pos + 1] == "'" else
                       "Mend that place, or write one record a line (JSON Lines).") from error
     except (ValueError, RecursionError) as error:
         raise refusal(name, "valid JSON", str(error), "Write one record a line (JSON Lines).") from error

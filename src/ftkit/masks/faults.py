@@ -38,17 +38,18 @@ class Judge:
         self.tokenizer, self.seq_len, self.size = tokenizer, seq_len, len(tokenizer)
         self.pad = tokenizer.pad_token_id
         self._marks, self._openings = _template_marks(tokenizer)
+        self._stand_ins = {tokenizer.unk_token_id, tokenizer.mask_token_id}  # for text: an emoji that is unknown
         self._blank: dict[int, bool] = {}
 
     @cached_property
     def control(self) -> np.ndarray:
         """By id: whether it is a token that was added to the vocabulary, as every end of turn is."""
-        return self._table({*self.tokenizer.added_tokens_decoder, *self.tokenizer.all_special_ids})
+        return self._table({*self.tokenizer.added_tokens_decoder, *self.tokenizer.all_special_ids} - self._stand_ins)
 
     @cached_property
     def marks(self) -> np.ndarray:
         """By id: whether it is a special token that the template writes round turns."""
-        special = set(self.tokenizer.all_special_ids)
+        special = {*self.tokenizer.all_special_ids} - self._stand_ins
         return self._table(special & self._marks or special)
 
     def faults(self, row: Row, place: int) -> list[Fault]:
@@ -254,5 +255,8 @@ def _template_marks(tokenizer) -> tuple[set[int], tuple[str, ...]]:
             ids.update(tokenizer(text, add_special_tokens=False)["input_ids"])
         except Exception:  # no template, or one that raises whatever it likes
             continue
-        openings.add(_bare(text.split(_ASKED)[1].split(_SAID)[0]))
+        opening = text.split(_ASKED)[1].split(_SAID)[0]
+        there_and_back = tokenizer.decode(tokenizer(opening, add_special_tokens=False)["input_ids"],
+                                          skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        openings |= {_bare(opening), _bare(there_and_back)}  # a line end may be unknown to the tokenizer
     return ids, tuple(openings - {""})

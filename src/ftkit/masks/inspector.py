@@ -139,6 +139,10 @@ def inspect(data: Any, tokenizer, *, records: Iterable | None = None, seq_len: i
 
     Taught in: 03_data
     """
+    if not callable(tokenizer):
+        raise refusal("tokenizer", "the one that the ids were made with", tokenizer)
+    if seq_len is not None and (not isinstance(seq_len, int) or seq_len < 1):
+        raise refusal("seq_len", "a length in tokens, 1 or more", seq_len, "Leave it out if nothing was cut.")
     rows = read(data, tokenizer, records, seq_len)
     judge = Judge(tokenizer, seq_len or _likely_cut(rows))
     counts, firsts = Counter(), {}
@@ -157,8 +161,8 @@ def _likely_cut(rows: list[Row]) -> int | None:
 
 
 def _chosen(show: int | Sequence[int], count: int, faulty: list[int]) -> list[int]:
-    if isinstance(show, int):
-        if show < 0:
+    if isinstance(show, int) or not isinstance(show, Iterable):
+        if not isinstance(show, int) or show < 0:
             raise refusal("show", "a number of records, 0 or more, or a list of places", show)
         return sorted(list(dict.fromkeys([*faulty, *range(min(show, count))]))[:show])
     for place in show:

@@ -108,9 +108,9 @@ def _of_mapping(data: Mapping) -> Iterator[Row]:
     given = columns.setdefault("input_ids", ())
     if not isinstance(given, tuple | list) or not given or not isinstance(_lists(given[0]), tuple | list):
         columns = {name: [column] for name, column in columns.items()}  # one row
+    if len({len(column) for column in columns.values()}) > 1:
+        raise refusal("a batch", "columns of equally many rows", {name: len(own) for name, own in columns.items()})
     for place in range(len(columns["input_ids"])):
-        if any(len(column) <= place for column in columns.values()):
-            raise refusal("a batch", "columns of equally many rows", {name: len(own) for name, own in columns.items()})
         one = {name: _whole_numbers(column[place], name) for name, column in columns.items()
                if name != "attention_mask" or np.ndim(column[place]) == 1}  # a mask of pairs says nothing on padding
         for name in masks:
