@@ -46,6 +46,7 @@ TALK = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     ({"messages": [{"role": "developer", "content": "s"}, *TALK]},
      {"messages": [{"role": "system", "content": "s"}, *TALK]}),
     ({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}, TALK[1]]}, {"messages": TALK}),
+    ({"messages": str(TALK)}, {"messages": TALK}),
     ({"prompt": TALK[:1], "completion": TALK[1:]}, {"messages": TALK}),
     ({"prompt": TALK[:1], "completion": "a"}, {"messages": TALK}),
 ])

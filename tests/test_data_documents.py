@@ -4,6 +4,7 @@ import io
 
 import pytest
 
+from ftkit.data import documents
 from ftkit.data.documents import Document, chunks, read_documents, records_of
 from ftkit.errors import Refusal
 
@@ -147,3 +148,14 @@ def test_settings_that_make_no_sense_are_refused(settings, words):
 def test_documents_without_headings_give_no_sections():
     with pytest.raises(Refusal, match=r"documents must be ones that give a record for prompt=.title., got \['a."):
         records_of([Document("a.txt", "", "No heading here at all.")], prompt="title")
+
+
+def test_a_heading_on_a_pdf_page_stays_apart_from_the_text_under_it():
+    page = ("第一章 感冒的诊断与治疗\n感冒是由病毒引起的上呼吸道感染，常见的症状有发热、咳嗽、流\n"
+            "鼻涕，一般一周内好转。\n一、概述\n多休息，多喝水。")
+    assert documents._sections(documents._unwrapped(page)) == [
+        ("第一章 感冒的诊断与治疗", "感冒是由病毒引起的上呼吸道感染，常见的症状有发热、咳嗽、流鼻涕，一般一周内好转。"),
+        ("一、概述", "多休息，多喝水。")]
+    english = "Introduction\nFever is a rise of the body's temperature above what is usual for\nthe time of day."
+    assert documents._unwrapped(english).strip() == (
+        "Introduction\n\nFever is a rise of the body's temperature above what is usual for the time of day.")

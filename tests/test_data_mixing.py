@@ -61,6 +61,14 @@ def test_the_last_question_of_a_conversation_is_the_one_that_changes():
     assert talk[2]["content"] == "c"
 
 
+def test_under_an_instruction_that_all_share_the_input_is_the_question_that_changes():
+    records = [{"instruction": "Triage this visitor.", "input": f"I have had a fever for {day} days.", "output": "wait"}
+               for day in range(50)]
+    made = augment(records, {"politely": templates(["Please, {}"])})
+    assert len(made) == 100 and made[53]["instruction"] == "Triage this visitor."
+    assert made[53]["input"] == "Please, I have had a fever for 3 days." and records[3]["input"].startswith("I have")
+
+
 def test_each_way_does_what_it_says():
     generator = random.Random(0)
     text = ASKED["instruction"]

@@ -90,13 +90,14 @@ def test_an_unknown_kind_is_refused(kinds, got):
 
 def test_every_text_of_a_record_is_searched_and_none_is_dropped():
     talk = [{"role": "user", "content": "我是13812345678"}, {"role": "assistant", "content": "a@example.com"}]
-    given = [{"instruction": "打13812345678", "input": "或13912345678", "output": "好", "id": "13812345678"},
+    given = [{"instruction": "打13812345678", "input": "或13912345678", "output": "好", "id": "13812345678",
+              "title": "张先生13812345678"},
              {"messages": talk}, {"text": "无"}]
     records, report = personal(given)
     assert records[0] == {"instruction": "打<PHONE>", "input": "或<PHONE>", "output": "好", "id": "13812345678",
-                          "place": 0}
+                          "title": "张先生<PHONE>", "place": 0}
     assert [turn["content"] for turn in records[1]["messages"]] == ["我是<PHONE>", "<EMAIL>"]
-    assert (report.records_in, report.records_out, report.changed, report.notes) == (3, 3, 2, {"PHONE": 3, "EMAIL": 1})
+    assert (report.records_in, report.records_out, report.changed, report.notes) == (3, 3, 2, {"PHONE": 4, "EMAIL": 1})
     assert given[1]["messages"] is talk and talk[0]["content"] == "我是13812345678"
 
 
@@ -121,3 +122,43 @@ def test_a_piece_counts_as_found_only_when_all_of_it_is_covered():
     row = measure([Labelled("13812345678转5", (Span("PHONE", 0, 13),)), Labelled("13912345678", ())])[-1]
     assert (row["found"], row["missed"], row["wrong"], row["recall"], row["precision"]) == (0, 1, 1, 0, 0)
     assert measure([Labelled("无", ())])[-1]["recall"] is None
+
+
+@pytest.mark.parametrize("text", [
+    "WeChat is popular in China.", "QQ is similar to ICQ", "Vx is voltage across x", "vx: 123456 m/s",
+    "wx:config initialized", "WeChat: download it", "微信：WeChat官方应用", "WeChat ID is required for login",
+    "QQ 20000 users", "微信 10000 元红包", "微信群500000人", "加VC2000mg", "iPhone 20230922", "microphone 20001000",
+    "电话3000-5000次", "电话: 20231112", "x+100 200 300", "y = x +10 20 30", "2^34=17179869184",
+    "宇宙年龄13800000000年", "13812345678次", "13812345678kg", "13812345678 bytes", "0x13812345678",
+    "https://x.com/item/13812345678", "rs13812345678", "[200.300.4000]", "Ratio 300-200-1000", "(300) 200-1000",
+    "icon@2x.png", "x = A@B.sum", "C@D.inv", "git@github.com:a/b", "Decimal('1.2345E+12345680')",
+    "Decimal('+35236450.6')", "a wx:for-item", "V: version one", "全世界有13812345678人。", "威信很高的人",
+    "书信20000封",
+])
+def test_prose_code_quantities_and_web_addresses_are_no_personal_data(text):
+    assert scrubbed(text) == text
+
+
+@pytest.mark.parametrize(("text", "want"), [
+    ("1381234567813912345678", "<PHONE><PHONE>"),
+    ("手機0912345678", "手機<PHONE>"),
+    ("打0912-345-678", "打<PHONE>"),
+    ("香港电话852-91234567", "香港电话<PHONE>"),
+    ("V：abc12345", "V：<CHAT_ID>"),
+    ("➕V：abc12345", "➕V：<CHAT_ID>"),
+    ("薇信：abc_123", "薇信：<CHAT_ID>"),
+    ("威信zhangsan888", "威信<CHAT_ID>"),
+    ("加薇:abc_1234", "加薇:<CHAT_ID>"),
+    ("邮箱 zhangsan @ 163.com", "邮箱 <EMAIL>"),
+    ("13812345678元旦打给我", "<PHONE>元旦打给我"),
+    ("微信号是 a1234567", "微信号是 <CHAT_ID>"),
+    ("打13812345678人工", "打<PHONE>人工"),
+    ("身份证11010119000101001413812345678", "身份证<RESIDENT_ID><PHONE>"),
+    ("身份证110 101 1900 0101 0014", "身份证<RESIDENT_ID>"),
+    ("网址https://x.com，电话13812345678", "网址https://x.com，电话<PHONE>"),
+    ("phone=13812345678", "phone=<PHONE>"),
+    ("加v kangfu2020", "加v <CHAT_ID>"),
+    ("Telephone: 66668888", "Telephone: <PHONE>"),
+])
+def test_numbers_run_together_of_other_regions_and_in_disguise_are_found(text, want):
+    assert scrubbed(text) == want

@@ -59,6 +59,15 @@ def test_a_threshold_can_be_changed(limits, answer, rule):
     assert fault("q", answer) is None
 
 
+@pytest.mark.parametrize(("question", "answer"), [
+    ("把下面这句话翻译成法语：今天天气真好。", "Il fait très beau aujourd'hui, allons nous promener ensemble au parc."),
+    ("Please translate this sentence into French for me.", "Il fait très beau aujourd'hui, allons nous promener."),
+    ("请列举常见的致病细菌", "Staphylococcus aureus, Streptococcus pneumoniae, Escherichia coli, Klebsiella"),
+])
+def test_a_question_in_an_allowed_language_may_be_answered_in_another(question, answer):
+    assert fault(question, answer) is None
+
+
 def test_without_languages_any_is_allowed():
     french = ("Bonjour, comment allez-vous aujourd'hui ?", "Je vais très bien, merci beaucoup, et vous-même ?")
     assert fault(*french) is not None and fault(*french, Limits(languages=())) is None

@@ -84,6 +84,18 @@ def test_a_folder_is_read_in_the_order_of_names_with_a_mapping_for_each_file(tmp
     assert reading.skipped == ["README.md"]
 
 
+def test_a_file_of_a_folder_that_is_broken_as_a_whole_is_skipped_with_the_reason(tmp_path):
+    written(tmp_path / "a.csv", "question,answer\nq0,a0\n")
+    for name, content in (("b.csv", "note\nx\n"), ("c.csv", "question,answer\n"), ("d.json", ""), ("~$a.csv", "x"),
+                          ("dataset_infos.json", '{"default": {"features": {}}}')):
+        written(tmp_path / name, content)
+    reading = read(tmp_path)
+    assert reading.records == RECORDS[:1]
+    assert [words.split(" must")[0] for words in reading.skipped] == [
+        "b.csv: columns", "c.csv", "d.json", "dataset_infos.json: columns"]
+    assert "files skipped: b.csv: columns must be one of" in str(reading)
+
+
 def test_columns_apply_to_every_file_and_a_late_input_column_is_not_lost(tmp_path):
     rows = [{"instruction": "q", "output": "a"}] * 1200 + [{"instruction": "q", "input": "late", "output": "a"}]
     assert read(written(tmp_path / "a.jsonl", lines(rows))).records[-1]["input"] == "late"
@@ -136,7 +148,7 @@ def test_when_every_row_is_bad_reading_is_refused_and_the_rows_are_kept(tmp_path
     ({}, "data must be a folder with files that end in .json, .jsonl, .*, got 'an empty folder'. Give the folder"),
     ({"notes.md": "x"}, r"data must be a folder with files that end in .*, got \['notes.md'\]."),
     ({"a.csv": "question,answer\n"}, "a.csv must be a file with rows, got 'a header alone'. Check that it was saved"),
-    ({"a.csv": "question,answer\nq,a\n", "b.csv": "note\nx\n"}, "b.csv: columns must be one of instruction/output"),
+    ({"b.csv": "note\nx\n"}, "b.csv: columns must be one of instruction/output"),
     ({"a.json": "[{]"}, "a.json, line 1, column 3 must be valid JSON"),
     ({"a.jsonl": b"\xff\xff\xff"}, "a.jsonl must be text in UTF-8, UTF-16, GB18030, Big5 or Windows-1252"),
 ])

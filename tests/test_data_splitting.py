@@ -125,3 +125,19 @@ def test_what_cannot_be_stratified_or_compared_is_refused(settings, words):
 def test_prompts_that_are_all_alike_cannot_be_split():
     with pytest.raises(Refusal, match="records must be at least two prompts less alike than 0.8, to split them"):
         split(records("发烧怎么办呢？", "发烧怎么办呢。"), near=0.8)
+
+
+def test_a_dialogue_stays_with_those_that_go_on_from_it_and_with_itself_under_a_system_turn():
+    words = "asthma fever cough rash burn cut fall tooth ear eye knee ankle back neck chest".split()
+    records = []
+    for word, other in zip(words, words[1:] + words[:1], strict=True):
+        said = [f"what helps against {word}", f"{word} rest", f"and what of {other} then", "see a doctor"]
+        talk = [{"role": role, "content": text} for role, text in zip(["user", "assistant"] * 2, said, strict=True)]
+        records += [{"messages": talk}, {"messages": talk[:2]},
+                    {"messages": [{"role": "system", "content": "Be brief."}, *talk[:2]]}]
+    train, held_out = split(records, 0.2, near=0.8)
+
+    def first(part):
+        return {next(turn["content"] for turn in record["messages"] if turn["role"] == "user") for record in part}
+
+    assert len(held_out) == 9 and not first(train) & first(held_out)

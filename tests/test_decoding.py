@@ -45,6 +45,8 @@ ENGLISH = "question,answer\n“What’s a café?”,It’s a place – with crè
     ("q,a\nWhat is it?,It’s fine.\n", "cp1252", "cp1252"), ("q,a\nfever?,39°C ± 0.5\n", "cp1252", "cp1252"),
     ("Frage,Antwort\nWas hilft gegen Übelkeit?,Größere Mengen Tee für den Magen\n", "cp1252", "cp1252"),
     ("Où est l’hôpital ?,Là-bas à côté du théâtre. Été déjà passé\n", "cp1252", "cp1252"),
+    ("q,a\n" + "What?,About 37 degrees.\n" * 50 + "Fever?,38 °C or more\n", "cp1252", "cp1252"),
+    ("q,a\nHow much?,5 µg daily\n", "cp1252", "cp1252"),
     ('{"问":"男"}', "gbk", "gb18030"), ('{"問":"頭痛"}', "big5", "big5hkscs"),
     ("发烧了怎么办？", "utf-16-le", "utf-16-le"),
     ("Take “阿司匹林” 100mg 一天三次", "gbk", "gb18030"), ("发烧😀了", "gb18030", "gb18030"),

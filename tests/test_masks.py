@@ -508,6 +508,19 @@ def test_nothing_that_was_given_is_changed(qwen, example):
 
 # the unknown token, and text to go on with
 
+@pytest.mark.parametrize("make", [unigram, word_piece])
+@pytest.mark.parametrize("family", ["qwen", "llama", "gemma"])
+def test_an_end_without_loss_is_found_behind_an_unknown_character(make, family):
+    tokenizer = make(TEMPLATES[family])
+    records = [{"instruction": "cough?", "output": answer} for answer in (
+        "drink\nthe tea", "Rest 😀 and drink", "多喝水 😀")]
+    examples, _ = chat.encode_all(records, tokenizer)
+    inspect(examples, tokenizer, records=records).check()
+    bare = [chat.Example(ids, without(labels, max(place for place, label in enumerate(labels) if label != -100)))
+            for ids, labels in examples]
+    assert [(found.kind, found.records) for found in inspect(bare, tokenizer).problems] == [("end not trained", 3)]
+
+
 @pytest.mark.parametrize("family", TEMPLATES)
 @pytest.mark.parametrize("make", [unigram, word_piece], ids=["unigram", "word piece"])
 def test_a_character_that_the_vocabulary_lacks_is_no_role_mark_and_ends_nothing(make, family):

@@ -9,7 +9,7 @@ import re
 import string
 from collections.abc import Callable, Mapping, Sequence
 
-from ftkit.data.records import placed
+from ftkit.data.records import placed, question_and_answer
 from ftkit.errors import refusal
 
 Way = Callable[[str, random.Random], str]
@@ -25,7 +25,8 @@ def augment(records: list[dict], ways: Mapping[str, Way], copies: int = 1, seed:
     and its paraphrase belong on one side.
 
     Args:
-        records: with an `instruction`, or with `messages`, whose last user turn is changed.
+        records: with an `instruction`, which is changed, or else its `input` where there is one (the question itself,
+            under an instruction that many share); or with `messages`, whose last user turn is changed.
         ways: functions of a text and a generator, by name; see this module's others.
         copies: attempts for each record, 1 or more, each with a way drawn by lot.
         seed: of the draws.
@@ -47,15 +48,17 @@ def augment(records: list[dict], ways: Mapping[str, Way], copies: int = 1, seed:
         raise refusal("copies", "1 or more", copies, "1 adds at most one new record for each.")
     generator = random.Random(seed)
     records, new = placed(records), []
-    known = {_question(record) for record in records}
+    known = {question_and_answer(record)[0] for record in records}
     for record in records:
         for _ in range(copies):
             how = generator.choice(sorted(ways))
             text = ways[how](_question(record), generator)
-            if text.strip() and text not in known:
-                known.add(text)
-                old = {key: value for key, value in record.items() if key != "place"}
-                new.append(_asking(old, text) | {"from": record["place"], "how": how})
+            old = {key: value for key, value in record.items() if key != "place"}
+            asking = _asking(old, text) if text.strip() else record
+            whole = question_and_answer(asking)[0]
+            if whole not in known:
+                known.add(whole)
+                new.append(asking | {"from": record["place"], "how": how})
     return records + new
 
 
@@ -166,16 +169,16 @@ def through(function: Callable[[str], str]) -> Way:
 
 
 def _question(record: dict) -> str:
-    if "messages" in record:
+    if record.get("messages"):
         return record["messages"][_last_user(record["messages"])]["content"]
     if not isinstance(record.get("instruction"), str):
         raise refusal("record", "one with an instruction or with messages", sorted(record))
-    return record["instruction"]
+    return record.get("input") or record["instruction"]
 
 
 def _asking(record: dict, text: str) -> dict:
-    if "messages" not in record:
-        return {**record, "instruction": text}
+    if not record.get("messages"):
+        return {**record, "input" if record.get("input") else "instruction": text}
     place = _last_user(record["messages"])
     return {**record, "messages": [{**turn, "content": text} if number == place else turn
                                    for number, turn in enumerate(record["messages"])]}

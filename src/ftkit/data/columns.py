@@ -3,6 +3,7 @@
 Knows nothing about files: it sees column names and one row as a dictionary.
 """
 
+import ast
 import json
 import re
 import unicodedata
@@ -130,7 +131,7 @@ def _by_name(present: list[str], name: str) -> dict[str, str]:
                       "messages, conversations, text", listed, _SHOW)
     # The optional ones are looked up in every row: a column may first appear far down in a JSON Lines file.
     optional = {part: (found[part] or [part])[0] for part in _OPTIONAL}
-    optional["history"] = (found["history"] or [None])[0]
+    optional["history"] = (found["history"] or ["history"])[0]
     if not pairs:
         part = "messages" if found["messages"] else "conversations"
         return {part: known[0], "system": optional["system"]}
@@ -200,7 +201,7 @@ def _conversation(row: dict, mapping: dict[str, str], part: str) -> dict | Probl
         return system
     try:
         turns = row[column]
-        turns = json.loads(turns) if isinstance(turns, str) else turns  # a CSV cell holds it as text
+        turns = _parsed(turns) if isinstance(turns, str) else turns  # a CSV cell holds it as text
         messages = messages_from(turns) if isinstance(turns, list) and turns else turns
         if system and isinstance(messages, list):
             messages = [{"role": "system", "content": system}, *messages]
@@ -216,6 +217,18 @@ def _conversation(row: dict, mapping: dict[str, str], part: str) -> dict | Probl
     return {"messages": messages}
 
 
+def _parsed(text: str) -> object:
+    """A cell's JSON; or a Python list, as pandas writes it into a CSV file."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        try:
+            return ast.literal_eval(text.strip())
+        except (SyntaxError, ValueError, MemoryError):
+            pass
+        raise
+
+
 def _in_two_halves(row: dict, mapping: dict[str, str]) -> dict | Problem:
     """A prompt that is a list of messages, and its completion, a list of them or a text."""
     column, told = mapping["instruction"], row.get(mapping["output"])
@@ -228,7 +241,7 @@ def _with_history(row: dict, mapping: dict[str, str], record: dict) -> dict | Pr
     column = mapping["history"]
     history = row[column]
     try:
-        history = json.loads(history) if isinstance(history, str) else history
+        history = _parsed(history) if isinstance(history, str) else history
     except (ValueError, RecursionError) as error:
         return Problem(column, f"{column} is not JSON: {error}")
     if not isinstance(history, list):

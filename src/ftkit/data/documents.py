@@ -269,7 +269,11 @@ def _as_said(raw: bytes, charset: str) -> str | None:
 
 def _unwrapped(page: str) -> str:
     """A PDF page's text with its lines joined where a sentence runs on: without a space between Chinese characters."""
-    page = re.sub(r"[ \t]+\n", "\n", page.replace("\r\n", "\n"))
+    lines = [line.rstrip() for line in page.replace("\r\n", "\n").split("\n")]
+    width = max(map(len, lines))
+    # a heading, or a line that ends long before the page does, stands by itself
+    page = "\n".join(f"\n{line}\n" if _HEADING.fullmatch(line.strip()) else
+                     f"{line}\n" if 2 * len(line) < width else line for line in lines)
     page = re.sub(r"(?<=[a-z])-\n(?=[a-z])", "", page)
     page = re.sub(r"(?<=[\u3400-\u9fff，、])\n(?=[\u3400-\u9fff（“《])(?!第[一二三四五六七八九十]+[章节])", "", page)
     return _WRAPPED.sub(lambda match: " " if page[match.end()].isascii() else "\n", page)

@@ -161,6 +161,8 @@ def _json_rows(text: str, name: str) -> Iterator[Row]:
         raise refusal(f"{name}, line {error.lineno}, column {error.colno}", "valid JSON",
                       "a comment, which JSON has none of" if comment else error.msg,
                       "Delete the comments." if comment else
+                      "A program printed it: write it with json.dumps, which takes double quotes."
+                      if text[error.pos:error.pos + 1] == "'" else
                       "Mend that place, or write one record a line (JSON Lines).") from error
     except (ValueError, RecursionError) as error:
         raise refusal(name, "valid JSON", str(error), "Write one record a line (JSON Lines).") from error

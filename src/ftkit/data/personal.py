@@ -2,8 +2,11 @@
 
 Phone numbers, e-mail addresses, resident ids, bank cards and the numbers of chat programs have a form, and are found by
 it. Names, postal addresses, dates of birth and everything else that only a reader recognises are NOT found; how much is
-missed is measured on `labelled.labelled()`. Left alone on purpose: numbers of orders, prices, the 400 numbers of
-businesses, emergency numbers, and ids and cards whose check digit is wrong.
+missed is measured on `labelled.labelled()`. Left alone on purpose: numbers of orders, prices, amounts with a unit, what
+stands in a formula or in the path of a web address, the 400 numbers of businesses, emergency numbers, and ids and cards
+whose check digit is wrong. Missed, too: names in chat programs that are a plain word, a local number without "phone" or
+an area code before it, most numbers from abroad without a plus, and disguises such as "艾特". Found though it may be
+none: eleven decimals behind "1." to "99.", which may be a list, and the code name of a program behind "微信".
 
 The recognisers are ours, because the stock ones look for word boundaries that Chinese has none of; they run inside
 presidio's analyzer, and presidio's anonymizer replaces what they find. No model and no network is needed.
@@ -16,54 +19,16 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from ftkit.data.records import placed, with_texts
+from ftkit.data.personal_forms import NUMERAL, PATTERNS
+from ftkit.data.records import FIELDS, placed, with_texts
 from ftkit.data.reports import StepReport
 from ftkit.data.workers import Workers
 from ftkit.errors import unknown
 
-_SEP = r"[ .·_\-–—]{1,3}"
-_MAINLAND = r"(?:\(?(?:\+|00)?86\)?[ \-]{0,2}|0)?"
-# what a number is when it stands behind one of these; Chinese says so with 号, English with "order" and the like
-_NOT_A_PHONE = (r"(?<!(?:单|编|流水|批|序列|货|发票|合同|工|学|案|档案)号码?[是为]?[\s:#]{0,3})"
-                r"(?<!\b(?:order|invoice|tracking|parcel|serial|sku|item|ref|reference|ticket|case|batch|isbn)"
-                r"(?:\s?(?:no\.?|number|id|code))?(?:\sis)?[\s:#]{0,3})")
-_NOT_A_PRICE = r"(?<![¥￥$€£]\s?)(?<!\d{3}\.)(?<!(?<!\d)0\.)(?!14159265358)"  # 1.138… is a list
-_NO_MORE = r"(?!\d)(?!\.\d)(?!,\d{3}(?!\d))(?!\s?(?:元|块钱|万元|yuan|rmb|dollars))"
-_NUMERAL = "[0-9零〇一二三四五六七八九幺壹贰叁肆伍陆柒捌玖]"
-_AREA = r"(?:10|2\d|[3-9]\d\d)"
-_CALLED = r"(?<=(?:电话|座机|固话|传真|tel|phone|fax)(?:号码?)?[是为]?[\s:.]{0,3})"
-_CHAT = r"(?:QQ|扣扣|微信|wechat|weixin|(?<![a-z])[vw]x|加v)群?"
-PATTERNS = {
-    "RESIDENT_ID": (
-        r"(?<!\d)[1-9]\d{5}[ \-]?(?:18|19|20)\d\d[ \-]?[01]\d[ \-]?[0-3]\d[ \-]?\d{3}[ \-]?[\dX](?!\d)",
-        r"(?<=身份证(?:号码?)?[是为]?[\s:]{0,3})[1-9]\d{7}[01]\d[0-3]\d{4}(?!\d)"),  # of 15 digits, until 1999
-    "EMAIL": (
-        # not from the phone number on that an address may follow without a space, but 13812345678@163.com is one
-        r"(?<![a-z0-9._%+\-])(?!(?:\+?86)?1[3-9]\d{9}[a-z_])[a-z0-9._%+\-]+@(?:[a-z0-9\-]+\.)+[a-z]{2,24}",
-        r"(?<=(?<!\d)(?:\+?86)?1[3-9]\d{9})[a-z_][a-z0-9._%+\-]*@(?:[a-z0-9\-]+\.)+[a-z]{2,24}"),
-    "BANK_CARD": (_NOT_A_PHONE + r"(?<!\d)[2-6]\d{3}(?:[ \-]?\d){9,15}(?!\d)",),
-    "PHONE": (
-        _NOT_A_PHONE + _NOT_A_PRICE + rf"(?<!\d){_MAINLAND}1[3-9]\d{{9}}(?!@){_NO_MORE}",
-        *(rf"(?<!\d)(?<!\d[ \-.]){_MAINLAND}1[3-9]{grouped}(?!@){_NO_MORE}(?![ \-]\d)" for grouped in (
-            rf"\d{_SEP}\d{{4}}{_SEP}\d{{4}}", rf"\d\d{_SEP}\d{{3}}{_SEP}\d{{4}}", rf"\d\d{_SEP}\d{{4}}{_SEP}\d{{3}}",
-            rf"\d{_SEP}\d{{3}}{_SEP}\d{{5}}", rf"\d{_SEP}\d{{8}}", rf"\d{{5}}{_SEP}\d{{4}}",
-            rf"\d{{3}}{_SEP}\d{{6}}")),
-        rf"(?<!{_NUMERAL})(?!\d{{11}})[1一幺壹][3-9三四五六七八九叁肆伍陆柒捌玖]{_NUMERAL}{{9}}(?!{_NUMERAL}|@|[.,]\d)",
-        r"(?<!\d)(?<!\d )1 [3-9](?: \d){9}(?! ?\d)",
-        rf"(?<!\d)(?<!\d-)(?:\(0{_AREA}\)[ \-]?|0{_AREA}[ \-–—]{{1,3}})[1-9]\d{{2,3}}[ \-]?\d{{4}}(?!\d)"
-        r"(?:\s?(?:转|-|ext\.?)\s?\d{1,6}(?!\d))?",
-        rf"(?<!\d)(?:\+|00)86[ \-]?\(?0?{_AREA}\)?[ \-]?[1-9]\d{{2,3}}[ \-]?\d{{4}}(?!\d)",
-        rf"{_CALLED}0{_AREA}[2-9]\d{{6,7}}(?!\d)", rf"{_CALLED}[2-8]\d{{2,3}}[ \-]?\d{{4}}(?![\d\-])",
-        r"(?<![\d\-])(?:\+?1[ .\-])?(?![48]00)(?:\([2-9]\d\d\) ?|[2-9]\d\d[.\-])[2-9]\d\d[ .\-]\d{4}(?![\d\-])",
-        r"(?<!\d)\+(?!86)[1-9]\d{0,2}[ \-]?(?:\(?\d{1,4}\)?[ \-]?){2,4}\d{2,4}(?!\d)"),
-    "CHAT_ID": (rf"(?<={_CHAT}(?:号码?|\s?id|\s?number)?(?:[是为]|\sis\s)?[\s:]{{0,3}})[1-9]\d{{4,11}}(?!\d)",
-                rf"(?<={_CHAT}(?:号码?[是为]?|\s?id)?(?:\s?:\s?|号|\sid\s|\sis\s))[a-z][a-z0-9_\-]{{5,19}}",
-                rf"(?<={_CHAT}(?:号码?)?\s?)[a-z](?=[a-z\-]*[\d_])[a-z0-9_\-]{{5,19}}"),
-}
 KINDS = tuple(PATTERNS)  # where two of them claim the same place, the earlier has it
 _WIDTHS = {**{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}, 0x3000: " ", 0xA0: " ", 0x2011: "-", 0x2212: "-"}
-_HINT = re.compile(rf"@|\d[^\w]{{0,3}}\d[^\w]{{0,3}}\d[^\w]{{0,3}}\d|(?i:QQ|扣扣|微信|wechat|weixin|vx|wx|加v)|"
-                   rf"{_NUMERAL}{{11}}")  # a text without any of these holds nothing that is looked for
+_HINT = re.compile(r"@|\d[^\w]{0,3}\d[^\w]{0,3}\d[^\w]{0,3}\d|(?i:QQ|扣扣|企鹅|信|wechat|weixin|[vw]x|加[v薇]|v:)|"
+                   rf"{NUMERAL}{{11}}")  # a text without any of these holds nothing that is looked for
 _PROVINCES = frozenset("11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 "
                        "71 81 82 83 91".split())
 _CARDS = {"4": (13, 16, 19), "5[1-5]": (16,), "2[2-7]": (16,), "3[47]": (15,), "3[068]": (14,), "35": (16,),
@@ -83,7 +48,8 @@ def personal(records: list[dict], kinds: Sequence[str] = KINDS, *,
     """The records with personal data replaced by `<PHONE>`, `<EMAIL>` and so on; none is dropped.
 
     Args:
-        records: any; every text in them is searched.
+        records: any; every text in them is searched, other fields than those of a question and answer too, but for
+            `place` and `id`.
         kinds: what to look for, of `KINDS`.
         workers: the pool to do it in; None does it in this process.
 
@@ -198,7 +164,10 @@ def _one(record: dict, kinds: tuple[str, ...]) -> tuple[dict, list[str]]:
         counts.extend(span.kind for span in spans)
         return _replaced(text, spans) if spans else text
 
-    return with_texts(record, replace), counts
+    others = {key: replace(value) for key, value in record.items()
+              if isinstance(value, str) and key not in (*FIELDS, "place", "id")}
+    record = with_texts(record, replace)
+    return (record | others if any(record[key] != value for key, value in others.items()) else record), counts
 
 
 def _replaced(text: str, spans: list[Span]) -> str:

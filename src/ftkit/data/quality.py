@@ -42,7 +42,7 @@ class Limits:
     Chinese characters, that ordinary text hardly has; `signs` the share of characters that are neither letters, digits
     nor usual punctuation; `echo` the similarity of answer and question; `replacements` how many replacement characters
     there may be; `languages` what py3langid may take the whole for, asked from `language_from` letters on and believed
-    from `language_sure` on. An empty `languages` allows all.
+    from `language_sure` on; a question in one of them may be answered in any. An empty `languages` allows all.
     """
 
     shortest_question: int = 1
@@ -120,7 +120,7 @@ def fault(question: str, answer: str, limits: Limits = Limits()) -> Fault | None
     Taught in: 03_data
     """
     return _by_length(question, answer, limits) or _by_content(question, answer, limits) or _by_language(
-        f"{question}\n{answer}", limits)
+        question, answer, limits)
 
 
 def repetition(text: str) -> float:
@@ -193,12 +193,15 @@ def _by_content(question: str, answer: str, limits: Limits) -> Fault | None:
     return next((Fault(rule, value) for rule, value in values.items() if value > getattr(limits, rule)), None)
 
 
-def _by_language(text: str, limits: Limits) -> Fault | None:
+def _by_language(question: str, answer: str, limits: Limits) -> Fault | None:
+    """Question and answer are judged together; an answer in another language than the question is a translation."""
+    text = f"{question}\n{answer}"
     if not limits.languages or len(_SIGN.sub("", text)) < limits.language_from:
         return None
     code, share = language(text)
-    sure = share >= limits.language_sure
-    return Fault("language", code) if sure and code not in limits.languages else None
+    if share < limits.language_sure or code in limits.languages:
+        return None
+    return None if question.strip() and language(question)[0] in limits.languages else Fault("language", code)
 
 
 def _odd_signs(text: str) -> float:

@@ -8,13 +8,14 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ftkit.data.columns import Problem, mapping_of, record_of
 from ftkit.data.formats import SUFFIXES, Opened, Row, open_rows
-from ftkit.errors import nearest, refusal
+from ftkit.errors import Refusal, nearest, refusal
 from ftkit.files import write_atomic
 
 REJECTED = "rejected.jsonl"
@@ -29,8 +30,8 @@ class Reading:
 
     `records` are `{"instruction", "input", "output"}` or `{"messages"}`; `rejected` holds file, line (or row number),
     field, reason and the row itself; `files` name, sha256, encoding, format, rows and mapping of each; `mapping` is the
-    first file's; `skipped` names the files of a folder that are in no known format; `places` says where each
-    record stood.
+    first file's; `skipped` names the files of a folder that are in no known format, or says what is wrong with one as a
+    whole; `places` says where each record stood.
     """
 
     records: list[dict]
@@ -47,7 +48,8 @@ class Reading:
     def __repr__(self) -> str:
         reasons = Counter(_kind(row) for row in self.rejected).most_common()
         aside = "; ".join(f"{count} x {reason}" for reason, count in reasons) or "none"
-        return f"{len(self.records)} records from {len(self.files)} file(s); set aside: {aside}"
+        skipped = f"; files skipped: {'; '.join(self.skipped)}" if self.skipped else ""
+        return f"{len(self.records)} records from {len(self.files)} file(s); set aside: {aside}{skipped}"
 
 
 def read(source: str | Path, columns: str | None = None, limit: int | None = None,
@@ -62,26 +64,34 @@ def read(source: str | Path, columns: str | None = None, limit: int | None = Non
         keep: columns to carry along in each record under their own names, for example to stratify a split by.
 
     Raises:
-        Refusal: there is no such source, it is broken as a whole, its columns are not understood, it has no such column
-            to keep, or no row is good.
+        Refusal: there is no such source, or no row is good; a file, or all in a folder, is broken as a whole, its
+            columns are not understood, or it has no such column to keep.
 
     Taught in: 03_data
     """
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     if limit is not None and limit < 1:
         raise refusal("limit", "1 or more records", limit, "Leave it out to read all.")
-    records, aside, files, skipped, places = [], [], [], [], []
-    for name, opened in _sources(source, skipped):
+    records, aside, files, skipped, places, refused = [], [], [], [], [], []
+    for name, opening in _sources(source, skipped):
         room = None if limit is None else limit - len(records)
         if room == 0:
             break
-        found, bad, entry, lines = _read_one(name, opened, columns, room, keep)
+        try:
+            opened = opening()
+            found, bad, entry, lines = _read_one(name, opened, columns, room, keep)
+        except Refusal as error:
+            skipped.append(str(error))
+            refused.append(error)
+            continue
         records += found
         places += [f"{name}, {opened.place(line)}" for line in lines]
         aside += bad
         files.append(entry)
     if rejected is not None:
         _set_aside(Path(rejected), aside)
+    if refused and not records and not aside:
+        raise refused[0]
     if not records:
         first = aside[0]
         raise refusal("data", "at least one good row", f"{len(aside)} rows, all of them set aside",
@@ -125,7 +135,7 @@ def _check_kept(keep: tuple[str, ...], present: list[str], name: str) -> None:
                           f"Did you mean {' or '.join(near)}?" if near else "Leave it out.")
 
 
-def _sources(source: str | Path, skipped: list[str]) -> Iterator[tuple[str, Opened]]:
+def _sources(source: str | Path, skipped: list[str]) -> Iterator[tuple[str, Callable[[], Opened]]]:
     if not isinstance(source, str | Path) or not str(source).strip():
         raise refusal("data", "the path of a file or folder, or the name of a hub data set", source,
                       "Records that you have in a list are read already.")
@@ -133,9 +143,9 @@ def _sources(source: str | Path, skipped: list[str]) -> Iterator[tuple[str, Open
     if path.is_dir():
         yield from _folder(path, skipped)
     elif path.is_file():
-        yield path.name, open_rows(path)
+        yield path.name, partial(open_rows, path)
     elif _HUB_NAME.fullmatch(str(source)) and path.suffix.lower() not in SUFFIXES:
-        yield str(source), _from_hub(str(source))
+        yield str(source), partial(_from_hub, str(source))
     else:
         beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         near = nearest(path.name, beside)
@@ -143,9 +153,10 @@ def _sources(source: str | Path, skipped: list[str]) -> Iterator[tuple[str, Open
                       f"Did you mean {' or '.join(near)}?" if near else "Check the path.")
 
 
-def _folder(folder: Path, skipped: list[str]) -> Iterator[tuple[str, Opened]]:
+def _folder(folder: Path, skipped: list[str]) -> Iterator[tuple[str, Callable[[], Opened]]]:
     inside = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != REJECTED)
-    inside = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    inside = [path for path in inside
+              if not any(part.startswith((".", "~$")) for part in path.relative_to(folder).parts)]
     inside = [path for path in inside
               if path.name not in _BESIDE_TRAIN or path.with_name("train.jsonl") not in inside]
     known = [path for path in inside if path.suffix.lower() in SUFFIXES]
@@ -155,7 +166,7 @@ def _folder(folder: Path, skipped: list[str]) -> Iterator[tuple[str, Opened]]:
                       skipped[:5] or "an empty folder", "Give the folder that holds them.")
     for path in known:
         name = path.relative_to(folder).as_posix()
-        yield name, open_rows(path, name)
+        yield name, partial(open_rows, path, name)
 
 
 def _from_hub(name: str) -> Opened:

@@ -24,7 +24,9 @@ def split(records: list[dict], held_out_share: float = 0.1, seed: int = 0, *,
         stratify_by: a field, or a function of a record: each of its values is held out in the same share, as far as
             whole groups of records that ask the same allow it.
         near: also keep together what asks nearly the same: questions linked by a Jaccard similarity of at least this,
-            above 0 and at most 1 (see `duplicates.clusters`); None keeps together only those that ask exactly the same.
+            above 0 and at most 1 (see `duplicates.clusters`), whatever their system turn; and a dialogue with those
+            that go on from it. None keeps together only those that ask exactly the same. What it does not see: the same
+            question in the instruction of one and the input of another, and short questions that differ in a word.
         workers: the pool to compare questions in; None does it in this process.
 
     Raises:
@@ -108,11 +110,29 @@ def _groups(records: list[dict], near: float | None = None, workers: Workers | N
         groups.setdefault(_prompt(record), []).append(place)
     if near is None:
         return list(groups.values())
-    linked: dict[int, list[int]] = {}
     leaders = clusters([_asked(records[group[0]]) for group in groups.values()], near, workers=workers)
+    linked: dict[int, list[int]] = {}
     for leader, group in zip(leaders, groups.values(), strict=True):
         linked.setdefault(leader, []).extend(group)
-    return [sorted(group) for group in linked.values()]
+    return _with_their_beginnings([sorted(group) for group in linked.values()], records)
+
+
+def _with_their_beginnings(groups: list[list[int]], records: list[dict]) -> list[list[int]]:
+    """The groups, joined where a dialogue of one goes on from a whole dialogue of another: its answers would leak."""
+    talks = {place: [f"{turn['role']}: {turn['content'].strip()}" for turn in record["messages"]
+                     if turn["role"] != "system"] for place, record in enumerate(records) if record.get("messages")}
+    ends = {tuple(turns): place for place, turns in reversed(talks.items())}
+    leader = {place: number for number, group in enumerate(groups) for place in group}
+    joined: list[list[int]] = list(groups)
+    for place, turns in talks.items():
+        for count in range(2, len(turns), 2):
+            other = ends.get(tuple(turns[:count]))
+            one, two = sorted((leader[place], leader[place if other is None else other]))
+            if one != two:
+                joined[one] = joined[one] + joined[two]
+                leader |= dict.fromkeys(joined[two], one)
+                joined[two] = []
+    return [sorted(group) for group in joined if group]
 
 
 def _prompt(record: dict) -> str:
