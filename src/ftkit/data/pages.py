@@ -83,7 +83,7 @@ def unwrapped(page: str) -> str:
     A heading, or a line much shorter than the page's usual one, ends there; a page's number at its edge is left out.
 
     Example:
-        >>> unwrapped("一、概述\\n感冒是由病毒引起的，\\n常见于冬天。\\n- 12 -").strip()
+        >>> unwrapped("一、概述\\n感冒是由病毒引起的，\\n常见于冬天。\\n- 12 -")
         '一、概述\\n\\n感冒是由病毒引起的，常见于冬天。'
     """
     lines = [line.rstrip() for line in page.strip().splitlines()]
@@ -95,7 +95,7 @@ def unwrapped(page: str) -> str:
                      f"{line}\n" if 2 * len(line) < usual else line for line in lines)
     page = re.sub(r"(?<=[a-z])-\n(?=[a-z])", "", page)
     page = re.sub(r"(?<=[\u3400-\u9fff，、])\n(?=[\u3400-\u9fff（“《])(?!第[一二三四五六七八九十]+[章节])", "", page)
-    return _WRAPPED.sub(lambda match: " " if page[match.end()].isascii() else "\n", page)
+    return _WRAPPED.sub(lambda match: " " if page[match.end()].isascii() else "\n", page).strip()
 
 
 def _decoded(raw: bytes, name: str) -> str:
