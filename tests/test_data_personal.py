@@ -153,6 +153,8 @@ def test_prose_code_quantities_and_web_addresses_are_no_personal_data(text):
     ("13812345678元旦打给我", "<PHONE>元旦打给我"),
     ("微信号是 a1234567", "微信号是 <CHAT_ID>"),
     ("打13812345678人工", "打<PHONE>人工"),
+    ("电话：0571-87654321/87654322", "电话：<PHONE>/<PHONE>"), ("打(138)12345678", "打<PHONE>"),
+    ("微信搜索：keshi_mama", "微信搜索：<CHAT_ID>"), ("企鹅号12345678", "企鹅号<CHAT_ID>"),
     ("身份证11010119000101001413812345678", "身份证<RESIDENT_ID><PHONE>"),
     ("身份证110 101 1900 0101 0014", "身份证<RESIDENT_ID>"),
     ("网址https://x.com，电话13812345678", "网址https://x.com，电话<PHONE>"),

@@ -68,6 +68,10 @@ def test_a_question_in_an_allowed_language_may_be_answered_in_another(question, 
     assert fault(question, answer) is None
 
 
+def test_a_greeting_may_be_answered_by_itself():
+    assert fault("你好", "你好！") is None
+
+
 def test_without_languages_any_is_allowed():
     french = ("Bonjour, comment allez-vous aujourd'hui ?", "Je vais très bien, merci beaucoup, et vous-même ?")
     assert fault(*french) is not None and fault(*french, Limits(languages=())) is None

@@ -141,3 +141,15 @@ def test_a_dialogue_stays_with_those_that_go_on_from_it_and_with_itself_under_a_
         return {next(turn["content"] for turn in record["messages"] if turn["role"] == "user") for record in part}
 
     assert len(held_out) == 9 and not first(train) & first(held_out)
+
+
+def test_a_question_stays_with_itself_whether_it_is_the_instruction_or_the_input():
+    words = "asthma fever cough rash burns cuts falls toothache earache redness".split()
+    asked = [f"what helps against {word} at night" for word in words]
+    records = [{"instruction": text, "input": "", "output": "rest"} for text in asked]
+    records += [{"instruction": "Please answer the question below.", "input": text, "output": "rest"} for text in asked]
+    train, held_out = split(records, 0.2, near=0.8)
+    assert len(held_out) == 4 and not {r["input"] or r["instruction"] for r in train} & {
+        r["input"] or r["instruction"] for r in held_out}
+    same_input = [{"instruction": text, "input": "None", "output": "rest"} for text in asked]
+    assert len(split(same_input, 0.2, near=0.8)[1]) == 2

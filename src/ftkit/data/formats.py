@@ -1,5 +1,8 @@
 """Rows out of one file: JSON, JSON Lines, CSV, TSV or Parquet, told apart by what is in them.
 
+A quote in a CSV file that is opened and never closed takes the lines up to the next quote at a line's end into its
+cell, and nothing can tell that from a cell of several lines.
+
 A row is a dictionary with the line it stood on, or the reason why it could not be read. Knows nothing about what the
 columns mean but for one question, put to `columns`: whether a lone object is a record or holds a list of them.
 """

@@ -21,7 +21,7 @@ _NAMES = r"(?:手机|手機|电话|電話|座机|固话|传真|(?<![a-z])(?:tel|
 _CALLED = rf"(?<={_NAMES}(?:号码?|號碼?)?[是为為]?[\s:.]{{0,3}})"
 _NO_DATE = r"(?!(?:19|20)\d\d[01]\d[0-3]\d(?!\d))"
 _CHAT = r"(?:QQ|扣扣|企鹅号|微信|薇信|威信|wechat|weixin|(?<![a-z])[vw]x)群?"
-_BEFORE_ID = rf"(?<=(?:{_CHAT}|加[v薇](?=[\s:])|(?<![a-z])v(?=:))"  # and what may stand between it and the id
+_BEFORE_ID = rf"(?<=(?:{_CHAT}(?:搜索?)?|加[v薇](?=[\s:])|(?<![a-z])v(?=:))"  # and what may stand between it and the id
 _ID = r"[a-z](?=[a-z\-]*[\d_])[a-z0-9_\-]{5,19}(?!\.\d)"  # with a digit or underscore in it: a word has none
 _ID18 = r"[1-9]\d\d[ \-]?\d{3}[ \-]?(?:18|19|20)\d\d[ \-]?[01]\d[ \-]?[0-3]\d[ \-]?\d{3}[ \-]?[\dX]"
 _MOBILE = r"1[3-9]\d{9}"
@@ -41,6 +41,8 @@ PATTERNS = {
         _NOT_A_PHONE + _NOT_A_PRICE + rf"(?<!\d){_MAINLAND}1[3-9]\d{{9}}(?!@){_NO_MORE}",
         rf"(?<!\d){_MOBILE}(?={_MOBILE}(?!\d))", rf"(?<=(?<!\d){_MOBILE}){_MOBILE}(?!\d)",  # two run together
         rf"(?<=(?<!\d)[1-9]\d{{5}}(?:19|20)\d\d[01]\d[0-3]\d{{4}}[\dX]){_MOBILE}(?!\d)",  # behind a resident id
+        r"\(1[3-9]\d\)[ \-]?\d{4}[ \-]?\d{4}(?!\d)",
+        rf"(?<=(?<!\d)0{_AREA}[ \-]?[1-9]\d{{6,7}}[/、]\s?)[1-9]\d{{6,7}}(?!\d)",  # the second of two of a place
         *(rf"(?<!\d)(?<!\d[ \-.]){_MAINLAND}1[3-9]{grouped}(?!@){_NO_MORE}(?![ \-]\d)" for grouped in (
             rf"\d{_SEP}\d{{4}}{_SEP}\d{{4}}", rf"\d\d{_SEP}\d{{3}}{_SEP}\d{{4}}", rf"\d\d{_SEP}\d{{4}}{_SEP}\d{{3}}",
             rf"\d{_SEP}\d{{3}}{_SEP}\d{{5}}", rf"\d{_SEP}\d{{8}}", rf"\d{{5}}{_SEP}\d{{4}}",

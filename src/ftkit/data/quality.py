@@ -16,6 +16,7 @@ from ftkit.errors import refusal
 
 _PIECE = 5  # characters of what is looked for again
 _FEWEST = 20  # characters before a share means anything
+_SHORTEST_ECHO = 10  # letters: a greeting may be answered by itself
 _SIGN = re.compile(r"[\W_]")
 _ORDINARY = re.compile(r"[\w\s，。！？：；、（）《》“”‘’…—·,.!?:;()\[\]{}<>'\"/%+=*&#$@~^|\\`-]")
 _REPLACED = re.compile("\ufffd|锟斤拷|烫烫烫")
@@ -189,7 +190,8 @@ def _by_content(question: str, answer: str, limits: Limits) -> Fault | None:
               "gibberish": gibberish(answer), "signs": _odd_signs(answer)}
     if question:
         values["gibberish"] = max(values["gibberish"], gibberish(question))
-        values["echo"] = jaccard(shingles(question), shingles(answer))
+        if len(_SIGN.sub("", question)) >= _SHORTEST_ECHO:
+            values["echo"] = jaccard(shingles(question), shingles(answer))
     return next((Fault(rule, value) for rule, value in values.items() if value > getattr(limits, rule)), None)
 
 

@@ -3,13 +3,15 @@
 import json
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from ftkit.chat import messages_of
 from ftkit.data.duplicates import clusters
 from ftkit.data.records import check_records, compared
 from ftkit.data.workers import Workers
 from ftkit.errors import nearest, refusal
+
+_LONG_QUESTION = 12  # characters without spaces, from which the same input is the same question
 
 
 def split(records: list[dict], held_out_share: float = 0.1, seed: int = 0, *,
@@ -24,9 +26,9 @@ def split(records: list[dict], held_out_share: float = 0.1, seed: int = 0, *,
         stratify_by: a field, or a function of a record: each of its values is held out in the same share, as far as
             whole groups of records that ask the same allow it.
         near: also keep together what asks nearly the same: questions linked by a Jaccard similarity of at least this,
-            above 0 and at most 1 (see `duplicates.clusters`), whatever their system turn; and a dialogue with those
-            that go on from it. None keeps together only those that ask exactly the same. What it does not see: the same
-            question in the instruction of one and the input of another, and short questions that differ in a word.
+            above 0 and at most 1 (see `duplicates.clusters`), whatever their system turn; the same question in the
+            instruction of one and the input of another; and a dialogue with those that go on from it. None keeps
+            together only those that ask exactly the same. Short questions that differ in a word are not seen as near.
         workers: the pool to compare questions in; None does it in this process.
 
     Raises:
@@ -114,24 +116,39 @@ def _groups(records: list[dict], near: float | None = None, workers: Workers | N
     linked: dict[int, list[int]] = {}
     for leader, group in zip(leaders, groups.values(), strict=True):
         linked.setdefault(leader, []).extend(group)
-    return _with_their_beginnings([sorted(group) for group in linked.values()], records)
+    return _joined([sorted(group) for group in linked.values()], [*_beginnings(records), *_same_questions(records)])
 
 
-def _with_their_beginnings(groups: list[list[int]], records: list[dict]) -> list[list[int]]:
-    """The groups, joined where a dialogue of one goes on from a whole dialogue of another: its answers would leak."""
+def _beginnings(records: list[dict]) -> Iterator[tuple[int, int]]:
+    """Pairs of places where one dialogue goes on from the whole of another: its answers would leak."""
     talks = {place: [f"{turn['role']}: {turn['content'].strip()}" for turn in record["messages"]
                      if turn["role"] != "system"] for place, record in enumerate(records) if record.get("messages")}
     ends = {tuple(turns): place for place, turns in reversed(talks.items())}
-    leader = {place: number for number, group in enumerate(groups) for place in group}
-    joined: list[list[int]] = list(groups)
     for place, turns in talks.items():
         for count in range(2, len(turns), 2):
-            other = ends.get(tuple(turns[:count]))
-            one, two = sorted((leader[place], leader[place if other is None else other]))
-            if one != two:
-                joined[one] = joined[one] + joined[two]
-                leader |= dict.fromkeys(joined[two], one)
-                joined[two] = []
+            if tuple(turns[:count]) in ends:
+                yield place, ends[tuple(turns[:count])]
+
+
+def _same_questions(records: list[dict]) -> Iterator[tuple[int, int]]:
+    """Pairs of places where the instruction of one, or its input, is that of another, and no mere "none"."""
+    first: dict[str, int] = {}
+    for place, record in enumerate(records):
+        if not record.get("messages"):
+            question = "".join(compared(record)[0].split()).casefold()
+            if len(question) >= _LONG_QUESTION:
+                yield place, first.setdefault(question, place)
+
+
+def _joined(groups: list[list[int]], pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """The groups, those with a pair between them made one."""
+    leader = {place: number for number, group in enumerate(groups) for place in group}
+    joined = list(groups)
+    for pair in pairs:
+        one, two = sorted(leader[place] for place in pair)
+        if one != two:
+            leader |= dict.fromkeys(joined[two], one)
+            joined[one], joined[two] = joined[one] + joined[two], []
     return [sorted(group) for group in joined if group]
 
 
