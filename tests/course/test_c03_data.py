@@ -199,8 +199,8 @@ def test_the_figures_on_the_page_and_in_the_claims_are_those_of_the_cards(cards)
 
 def test_what_the_page_says_about_the_figures_is_so(cards):
     def each(one, other, what="loss"):
-        return [a - b for a, b in zip(recorded.values(cards, f"{one} {what}"), recorded.values(cards, f"{other} {what}"),
-                                      strict=True)]
+        pairs = zip(*(recorded.values(cards, f"{name} {what}") for name in (one, other)), strict=True)
+        return [first - second for first, second in pairs]
 
     assert min(each("30", "100")) > 0.5 and max(recorded.values(cards, "30 training loss")) < 0.05
     assert min(each("100", "1000")) > 0 and 0 < fmean(each("300", "1000")) < 0.05 > abs(fmean(each("all", "1000")))
