@@ -49,7 +49,8 @@ def cautious_lion(weight, grad, momentum, learning_rate, beta1, beta2, weight_de
     agrees = move * grad > 0
     move = move * agrees * (agrees.numel() / agrees.sum().clamp(min=1))
     shrunk = weight * (1 - learning_rate * weight_decay) if weight.dim() > 1 else weight
-    return shrunk - learning_rate * move, beta2 * momentum + (1 - beta2) * grad
+    kept = beta2 * momentum + (1 - beta2) * grad
+    return (shrunk - learning_rate * move).to(weight.dtype), kept.to(momentum.dtype)
 
 
 def early_stop(stream, patience, min_gain):
