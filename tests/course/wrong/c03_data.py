@@ -245,17 +245,17 @@ WRONG = {
         "equal positions belong to different ones": HEAD + (
             "def visible_tokens(position_ids, window=None):\n"
             "    starts = (position_ids.diff(dim=1) < 0).long().cumsum(1)\n"
-            "    sample = torch.cat([torch.zeros_like(starts[:, :1]), starts], 1)\n"
+            "    record = torch.cat([torch.zeros_like(starts[:, :1]), starts], 1)\n"
             "    back = position_ids[:, :, None] - position_ids[:, None, :]\n"
-            "    visible = (sample[:, :, None] == sample[:, None, :]) & (back >= 0)\n"
+            "    visible = (record[:, :, None] == record[:, None, :]) & (back >= 0)\n"
             "    return visible if window is None else visible & (back < window)\n"),
-        "Each row has samples of its own": changed("03.7", ("return visible if window is None",
+        "Each row has records of its own": changed("03.7", ("return visible if window is None",
                                                             "return visible[:1] if window is None")),
-        "count within a row": changed("03.7", ("sample = (position_ids == 0).cumsum(1)",
-                                               "sample = (position_ids == 0).cumsum(1)[:1].expand_as(position_ids)")),
+        "count within a row": changed("03.7", ("record = (position_ids == 0).cumsum(1)",
+                                               "record = (position_ids == 0).cumsum(1)[:1].expand_as(position_ids)")),
         "itself and two before": changed("03.7", ("back < window", "back <= window")),
         "The window limits how far back": changed("03.7", ("visible & (back < window)", "visible")),
-        "The third sample is not the first": HEAD + (
+        "The third record is not the first": HEAD + (
             "def visible_tokens(position_ids, window=None):\n"
             "    at = torch.arange(position_ids.shape[1])\n"
             "    behind = at[:, None] - at\n"
