@@ -32,8 +32,9 @@ def _of_the_text() -> list[Case]:
                      "1, and the remainder is 1."),
         ]),
         Case("in a Chinese sentence", lambda answer: answer(f"我的身份证{plain}丢了。"), [plain], [
-            Hint([], "Was the id found where it stood alone? A Chinese character is a letter to \\b and to \\w, so there is no word boundary beside the "
-                     "number. Ask for no digit before and no letter or digit after."),
+            Hint([], "Was it found where it stood alone? Then this is why: a Chinese character is a letter to \\b and "
+                     "to \\w, so there is no word boundary beside the number. Ask for no digit before and no letter or "
+                     "digit after."),
             Hint([long[:17]], "An id has 18 signs."),
             Hint(lambda got: isinstance(got, list) and got and not isinstance(got[0], str), "Return the ids as text, "
                  "as they stand."),

@@ -43,6 +43,8 @@ def _openings_in_answers() -> list[Case]:
              [_NO] * 3 + [9, 1, 7, 3, 9, 2] + [_NO] * 3 + [8, 2], [
             Hint(IndexError, "A turn goes on to its end token: tokens inside it that look like an opening open no "
                  "turn."),
+            Hint(lambda got: got[4] != _NO and got[-1] == _NO, "The second turn is the one behind place 8, not the "
+                 "opening inside the first."),
             Hint(lambda got: got[4] == _NO, "A turn goes on to its end token: tokens inside it that look like an "
                  "opening open no turn."),
         ]),
@@ -71,6 +73,9 @@ def _openings_in_answers() -> list[Case]:
     ]
 
 
+_NO_TEXT = "21, 7, 3 is not 1, 7, 3: compare ids, not their digits as text."
+
+
 def _other_openings() -> list[Case]:
     return [
         Case("a line break behind the end", _labelled([1, 7, 3, 9, 2, 3, 1, 7, 3, 8, 2], [True, True]),
@@ -83,8 +88,7 @@ def _other_openings() -> list[Case]:
                  "have begun a place later."),
         ]),
         Case("an opening of one token", _labelled([7, 1, 5, 2, 6], [True], [1]), [_NO, _NO, 5, 2, _NO], [
-            Hint([_NO] * 5, "The opening stands at place 1, behind a token of the prompt."),
-            Hint(lambda got: True, "The opening is one token here: take its length from the list."),
+            Hint(lambda got: True, "The opening is one token here, at place 1: take its length from the list."),
         ]),
         Case("an opening of four tokens", _labelled([1, 7, 3, 4, 9, 8, 2], [True], [1, 7, 3, 4]),
              [_NO] * 4 + [9, 8, 2], [
@@ -92,7 +96,8 @@ def _other_openings() -> list[Case]:
         ]),
         Case("ids that end with the same digit", _labelled([21, 7, 3, 6, 2, 1, 7, 3, 8, 2], [True]),
              [_NO] * 8 + [8, 2], [
-            Hint(lambda got: got[3] == 6, "21, 7, 3 is not 1, 7, 3: compare ids, not their digits as text."),
+            Hint(lambda got: got[3] == 6, _NO_TEXT),
+            Hint(IndexError, _NO_TEXT),
         ]),
     ]
 
@@ -172,18 +177,22 @@ def length_cases() -> list[Case]:
             Hint(72, "64 tokens fit in 64: nothing is lost there."),
             Hint(24, "Prompts take room, too: the answer begins behind them."),
             Hint(80, "64 tokens fit in 64: nothing is lost there."),
-            Hint(40, "The last record has 64 tokens, and all of its answer would be lost."),
+            Hint(lambda got: got < 64, "The last record has 64 tokens, and all of its answer would be lost."),
         ]),
         Case("a tenth may be lost", _chosen(_LENGTHS, 0.1), 40, [
             Hint(48, "At 40 four answer tokens of 40 are lost, exactly a tenth: that is allowed."),
             Hint(64, "At 40 just the four answer tokens of the last record are lost, exactly a tenth of all 40: that "
                  "is allowed. Prompt tokens do not count."),
             Hint(60, "The length is a multiple of 8."),
+            Hint(lambda got: got < 40, "At 32 the second record loses 8 answer tokens, the third 8 and the last 4: "
+                 "half of all 40."),
             Hint(56, "Of the last record four answer tokens can be lost, not more: the rest is prompt."),
         ]),
         Case("half may be lost", _chosen(_LENGTHS, 0.5), 32, [
             Hint(24, "At 24 the second record loses 16 and the third all 10: 30 of 40 with the last one's four."),
-            Hint(40, "At 32 the second record loses 8, the third 8, the last 4: 20 of 40, exactly half."),
+            Hint(lambda got: got > 32, "At 32 the second record loses 8, the third 8, the last 4: 20 of 40, exactly "
+                 "half."),
+            Hint(8, "At 8 all 40 answer tokens are lost: the share is one of answer tokens, prompts left out."),
             Hint(16, "Count lost answer tokens, not records."),
         ]),
         Case("all may be lost", _chosen(_LENGTHS, 1.0), 8, [
@@ -224,7 +233,8 @@ def _other_widths() -> list[Case]:
             Hint(lambda got: True, "A row may hold hundreds of records: let the counter count that far."),
         ]),
         Case("a record of 300 tokens", lambda answer: answer(long.clone()), _by_hand(long), [
-            Hint(lambda got: not bool(got[0, -1, 0]), "Without a window the last token sees the first of its record."),
+            Hint(lambda got: not bool(got[0, 100, 0]), "Without a window a token sees as far back as the first of "
+                 "its record."),
             Hint(lambda got: True, "A record may have hundreds of tokens: let the counter count that far."),
         ]),
         Case("the kind of result", lambda answer: answer(four.clone()), Rule(
@@ -270,5 +280,7 @@ def visible_cases() -> list[Case]:
         ]),
         Case("a window wider than the row", lambda answer: answer(two.clone(), 9), _by_hand(two)),
         *_other_widths(),
-        Case("a window of 1", lambda answer: answer(two.clone(), 1), torch.eye(5).bool()[None]),
+        Case("a window of 1", lambda answer: answer(two.clone(), 1), torch.eye(5).bool()[None], [
+            Hint(lambda got: bool(got[0, 1, 0]), "A window of 1 is the token alone."),
+        ]),
     ]

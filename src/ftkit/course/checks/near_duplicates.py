@@ -46,8 +46,8 @@ def _short_texts() -> list[Case]:
     ]
 
 
-_SIGNS = "Don't mail: A_b 37.5℃,wifi6坏了\ncafé"
-_SIGN_PIECES = "don t mail a b 37 5 wifi6 坏 了 caf".split()
+_SIGNS = "Don't e-mail: A_b 37.5℃,wifi6坏了\ncafé"
+_SIGN_PIECES = "don t e mail a b 37 5 wifi6 坏 了 caf".split()
 
 
 def _among(*pieces: str):
@@ -61,8 +61,10 @@ def _signs_between() -> list[Case]:
              set(zip(_SIGN_PIECES, _SIGN_PIECES[1:], strict=False)), [
             Hint(_among("café"), "é is none of the letters a to z: it separates. \\w takes it for a letter."),
             Hint(_among("a_b", "_"), "An underscore is no letter: it separates."),
-            Hint(_among("dont", "ab", "375"), "A sign separates: put a space in its place, or 37.5 becomes 375."),
-            Hint(_among("don't", "37.5"), "An apostrophe and a dot separate, inside a word or a number, too."),
+            Hint(_among("dont", "ab", "375", "email"), "A sign separates: put a space in its place, or 37.5 becomes "
+                 "375."),
+            Hint(_among("don't", "e-mail", "37.5"), "An apostrophe, a hyphen and a dot separate, inside a word or a "
+                 "number, too."),
             Hint(lambda got: ("了", "wifi6") in got or ("5", "坏") in got, "A run ends where a Chinese character "
                  "begins, and stands before it: wifi6, then 坏."),
             Hint(lambda got: ("了", "caf") not in got, "A sign or a line break separates pieces and no more: a shingle "
