@@ -147,6 +147,9 @@ def _types() -> list[Case]:
              ["torch.bfloat16", "torch.float32"], [Hint(lambda got: True, _OWN_TYPE)]),
         Case("float32, but for a momentum of bfloat16", types(fine, fine, coarse),
              ["torch.float32", "torch.bfloat16"], [Hint(lambda got: True, _OWN_TYPE)]),
+        Case("bfloat16, but for a gradient of float32", types(coarse, fine, coarse), ["torch.bfloat16"] * 2, [
+            Hint(lambda got: True, _OWN_TYPE),
+        ]),
         Case("the figures of a momentum of float32", lambda answer: moved(coarse, coarse, fine)(answer)[1],
              torch.full((2, 2), 1.00075), [
             Hint(lambda got: bool((got == 1).all()), "1.001 became 1: the momentum was turned into bfloat16 on the "

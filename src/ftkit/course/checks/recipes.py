@@ -123,7 +123,6 @@ def _rates_by_hand() -> list[Case]:
     tail = [0.1 + 0.9 * (1 + cosine) / 2 for cosine in (_HALF, 0.0, -_HALF, -1.0)]
     linear = [1 - 0.9 * share for share in (0.25, 0.5, 0.75, 1.0)]
     shares = [1 / 3, 2 / 3, 1.0, 1.0, 1.0, 1.0, 0.625, 0.25]
-    early = [0.1 + 0.9 * (1 + cosine) / 2 for cosine in (1.0, _HALF, 0.0, -_HALF)]
     return [
         Case("10 steps: 2 up, 4 level, 4 down", _rates(10, 1.0, 2, 4, 0.1), [0.5, *[1.0] * 5, *tail], [
             Hint(lambda got: got[0] == 0, "Step 1 would do nothing at a rate of 0: the first step has highest/warmup."),
@@ -131,7 +130,7 @@ def _rates_by_hand() -> list[Case]:
             Hint(lambda got: abs(got[2] - 1) > 1e-6, "Behind the warm-up the rate is level: the fall takes the last "
                  "`decay` steps, not all that are left."),
             Hint(lambda got: _near(got[6:], linear), "This falls in a straight line: take half a wave of the cosine."),
-            Hint(lambda got: _near(got[6:], early), "One step late: the first step of the fall is below the highest "
+            Hint(lambda got: _near(got[6:7], [1.0]), "One step late: the first step of the fall is below the highest "
                  "already, and the last one is at the floor."),
             Hint(lambda got: abs(got[9]) < 1e-6, "This falls to 0: the last step is to have floor · highest."),
             Hint(lambda got: _near(got[9:], [0.1]) and not _near(got[6:], tail) and _near(got[6:8], [

@@ -14,7 +14,7 @@ _CREEPING = [100.0, 96.0, 92.5, 89.5, 88.0, 80.0]
 
 def stopping() -> list[Case]:
     """Evaluations every 10 steps, given one by one as a training gives them: what is read too early is too late."""
-    return [*_by_hand(), *_small_gains(), *_no_numbers(), _lazily(), _drawn()]
+    return [*_by_hand(), *_beyond_the_usual(), *_small_gains(), *_no_numbers(), _lazily(), _drawn()]
 
 
 def _steps(perplexities: list[float]) -> Iterator[tuple[int, float]]:
@@ -58,6 +58,15 @@ def _by_hand() -> list[Case]:
             Hint(lambda got: got == [40, 40], "As low is not lower: no gain, and the earlier of two equals is kept."),
             Hint(lambda got: got == [40, 20] or got == [40, 30], "The earlier of two equals is kept."),
         ]),
+        Case("nothing to read", _stopped([], 3), [None, None], [
+            Hint(Exception, "Without an evaluation both are None."),
+            Hint(lambda got: True, "Without an evaluation both are None."),
+        ]),
+    ]
+
+
+def _beyond_the_usual() -> list[Case]:
+    return [
         Case("an evaluation before step 1", lambda answer: _listed(answer(iter([(0, 5.0), (10, 6.0), (20, 7.0)]), 2,
                                                                           0.0)), [20, 0], [
             Hint([20, None], "Step 0 is a step, and false in Python: ask whether there is one with `is None`."),
@@ -69,10 +78,6 @@ def _by_hand() -> list[Case]:
         ]),
         Case("a thousandth lower", _stopped([5.004, 5.001, 5.003, 5.002], 3), [40, 20], [
             Hint([40, 10], "5.001 is lower than 5.004: compare them as they come, not rounded."),
-        ]),
-        Case("nothing to read", _stopped([], 3), [None, None], [
-            Hint(Exception, "Without an evaluation both are None."),
-            Hint(lambda got: True, "Without an evaluation both are None."),
         ]),
     ]
 

@@ -97,5 +97,11 @@ EQUIVALENT = {
         "shrunk = weight * (1 - learning_rate * weight_decay) if weight.dim() > 1 else weight -> "
         "shrunk = weight * (1 - learning_rate * weight_decay) if grad.dim() > 1 else weight":
             "a gradient has the shape of its weight",
+        "return ((shrunk - learning_rate * move).to(weight.dtype), kept.to(momentum.dtype)) -> "
+        "return ((shrunk - learning_rate * move).to(weight), kept.to(momentum.dtype))":
+            "the type of a tensor is taken from the tensor, too",
+        "return ((shrunk - learning_rate * move).to(weight.dtype), kept.to(momentum.dtype)) -> "
+        "return ((shrunk - learning_rate * move).to(weight.dtype), kept.to(momentum))":
+            "the type of a tensor is taken from the tensor, too",
     },
 }
