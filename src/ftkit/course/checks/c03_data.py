@@ -24,7 +24,7 @@ def _with_x() -> str:
 
 
 def _of_the_text() -> list[Case]:
-    plain, other, ends_x = _number(), _number("990502", "19990630", "117"), _with_x()
+    plain, other = _number(), _number("990502", "19990630", "117")
     long = plain + "7"
     return [
         Case("an id alone", lambda answer: answer(plain), [plain], [
@@ -48,6 +48,18 @@ def _of_the_text() -> list[Case]:
         Case("the same one twice", lambda answer: answer(f"{plain}，{plain}"), [plain, plain], [
             Hint([plain], "All ids are wanted, the same one again, too: each is to be replaced where it stands."),
         ]),
+        *_of_check_signs(plain),
+        *_of_dates(plain),
+        *_of_neighbours(plain, long),
+        Case("no number", lambda answer: answer("没有号码"), [], [
+            Hint(lambda got: got is False, "Return an empty list."),
+        ]),
+    ]
+
+
+def _of_check_signs(plain: str) -> list[Case]:
+    ends_x = _with_x()
+    return [
         Case("a check sign that is wrong", lambda answer: answer(f"号码{_wrong_sign(plain)}。"), [], [
             Hint(lambda got: len(got) == 1, "Its check sign is wrong: the weighted sum of all 18 leaves another "
                  "remainder than 1."),
@@ -63,11 +75,6 @@ def _of_the_text() -> list[Case]:
             Hint([], "People write a small x as well."),
             Hint([ends_x], "Return the id as it stands in the text: it is to be found and replaced there."),
             Hint(ValueError, "People write a small x as well."),
-        ]),
-        *_of_dates(plain),
-        *_of_neighbours(plain, long),
-        Case("no number", lambda answer: answer("没有号码"), [], [
-            Hint(lambda got: got is False, "Return an empty list."),
         ]),
     ]
 
