@@ -24,7 +24,7 @@ def _with_x() -> str:
 
 
 def _of_the_text() -> list[Case]:
-    plain, other, ends_x = _number(), _number("990502", "19990630", "117"), _with_x()
+    plain, other = _number(), _number("990502", "19990630", "117")
     long = plain + "7"
     return [
         Case("an id alone", lambda answer: answer(plain), [plain], [
@@ -48,6 +48,18 @@ def _of_the_text() -> list[Case]:
         Case("the same one twice", lambda answer: answer(f"{plain}，{plain}"), [plain, plain], [
             Hint([plain], "All ids are wanted, the same one again, too: each is to be replaced where it stands."),
         ]),
+        *_of_check_signs(plain),
+        *_of_dates(plain),
+        *_of_neighbours(plain, long),
+        Case("no number", lambda answer: answer("没有号码"), [], [
+            Hint(lambda got: got is False, "Return an empty list."),
+        ]),
+    ]
+
+
+def _of_check_signs(plain: str) -> list[Case]:
+    ends_x = _with_x()
+    return [
         Case("a check sign that is wrong", lambda answer: answer(f"号码{_wrong_sign(plain)}。"), [], [
             Hint(lambda got: len(got) == 1, "Its check sign is wrong: the weighted sum of all 18 leaves another "
                  "remainder than 1."),
@@ -63,11 +75,6 @@ def _of_the_text() -> list[Case]:
             Hint([], "People write a small x as well."),
             Hint([ends_x], "Return the id as it stands in the text: it is to be found and replaced there."),
             Hint(ValueError, "People write a small x as well."),
-        ]),
-        *_of_dates(plain),
-        *_of_neighbours(plain, long),
-        Case("no number", lambda answer: answer("没有号码"), [], [
-            Hint(lambda got: got is False, "Return an empty list."),
         ]),
     ]
 
@@ -161,6 +168,13 @@ def _of_shares() -> list[Case]:
         Case("three kinds, clusters of several", _held("aabbccdde", "xxyyzzxyz", 0.67), [0, 1, 2, 3, 4, 5], [
             Hint(lambda got: True, "Each kind has its own room: two of three x, two of three y, two of three z."),
         ]),
+        Case("most of one kind", _held("ccb", "yxy", 0.6), [2], [
+            Hint([0, 1], "Cluster c has a record of kind x, too, for which there is no room: ask for each kind."),
+        ]),
+        Case("two of one kind and one of another", _held("abbbc", "yxxyx", 0.67), [0, 4], [
+            Hint(lambda got: 1 in got, "Cluster b needs room for kind y, too, of which none is left: ask for each "
+                 "kind, not for that of most of its records."),
+        ]),
         Case("nothing held out", _held("abc", "xyx", 0.0), []),
         Case("numbers as names", lambda answer: answer([7, 3, 7, 1], [0, 0, 0, 0], 0.5), [0, 2], [
             Hint(lambda got: 1 in got, "Clusters are taken in the order of their first record, whatever they are "
@@ -203,13 +217,6 @@ def _of_the_split() -> list[Case]:
             Hint([0, 1, 2, 3], "A third of three is one of each kind, and cluster a takes both."),
             Hint(lambda got: 0 not in got, "Cluster a comes first and fits: it takes one of each kind, and 1 is less "
                  "than 0.34 times 3."),
-        ]),
-        Case("most of one kind", _held("ccb", "yxy", 0.6), [2], [
-            Hint([0, 1], "Cluster c has a record of kind x, too, for which there is no room: ask for each kind."),
-        ]),
-        Case("two of one kind and one of another", _held("abbbc", "yxxyx", 0.67), [0, 4], [
-            Hint(lambda got: 1 in got, "Cluster b needs room for kind y, too, of which none is left: ask for each "
-                 "kind, not for that of most of its records."),
         ]),
         *_of_shares(),
     ]
