@@ -262,11 +262,11 @@ def test_a_template_that_cannot_be_masked_is_refused(bare, template, sentence):
         chat.encode(talk, with_(bare, template))
 
 
-@pytest.mark.parametrize("seq_len", [0, -1])
+@pytest.mark.parametrize("seq_len", [0, -1, "5", True])
 def test_a_length_below_one_token_is_refused(tokenizer, seq_len):
-    with pytest.raises(Refusal, match=f"seq_len must be 1 or more tokens, got {seq_len}."):
+    with pytest.raises(Refusal, match=f"seq_len must be 1 or more tokens, got {seq_len!r}."):
         chat.encode(TALK, tokenizer, seq_len)
-    with pytest.raises(Refusal, match=f"seq_len must be 1 or more tokens, got {seq_len}."):
+    with pytest.raises(Refusal, match=f"seq_len must be 1 or more tokens, got {seq_len!r}."):
         chat.encode_all([TALK], tokenizer, seq_len)
 
 

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from ftkit.data import documents
+from ftkit.data import documents, pages
 from ftkit.data.documents import Document, chunks, read_documents, records_of
 from ftkit.errors import Refusal
 
@@ -138,6 +138,8 @@ def test_records_are_texts_alone_unless_a_prompt_is_asked_for():
 @pytest.mark.parametrize(("settings", "words"), [
     ({"prompt": "titel"}, "prompt must be one of continue, title, got 'titel'. Did you mean title"),
     ({"longest": 0}, "longest must be 1 or more characters, got 0."),
+    ({"longest": "8"}, "longest must be a whole number of characters, got '8'."),
+    ({"overlap": 0.5}, "overlap must be a whole number of characters, got 0.5."),
     ({"overlap": 500}, "overlap must be between 0 and half of longest, got 500."),
 ])
 def test_settings_that_make_no_sense_are_refused(settings, words):
@@ -153,9 +155,83 @@ def test_documents_without_headings_give_no_sections():
 def test_a_heading_on_a_pdf_page_stays_apart_from_the_text_under_it():
     page = ("第一章 感冒的诊断与治疗\n感冒是由病毒引起的上呼吸道感染，常见的症状有发热、咳嗽、流\n"
             "鼻涕，一般一周内好转。\n一、概述\n多休息，多喝水。")
-    assert documents._sections(documents._unwrapped(page)) == [
+    assert documents._sections(pages.unwrapped(page)) == [
         ("第一章 感冒的诊断与治疗", "感冒是由病毒引起的上呼吸道感染，常见的症状有发热、咳嗽、流鼻涕，一般一周内好转。"),
         ("一、概述", "多休息，多喝水。")]
     english = "Introduction\nFever is a rise of the body's temperature above what is usual for\nthe time of day."
-    assert documents._unwrapped(english).strip() == (
+    assert pages.unwrapped(english).strip() == (
         "Introduction\n\nFever is a rise of the body's temperature above what is usual for the time of day.")
+
+
+MARKED = """<html><head><title>T</title></head><body><article><h1>发热 *指南* a_b</h1>
+<p>研究（p&lt;0.05），5*3=15，a_b_c，[注]，~5%，`x`，很<b>重要</b>的
+H<sub>2</sub>O，5×10<sup>9</sup>/L，反斜杠 \\ 在此。</p>
+<h2>用药</h2><p>第一行<br>第二行，体温超过三十九度，或者持续三天不退，请尽快就诊。</p>
+<ul><li>多 <i>喝水</i></li><li>外<ul><li>内</li></ul></li></ul><ol><li>first</li><li>second</li></ol>
+<table><tr><th>药</th><th>量 a*b</th></tr><tr><td>A</td><td>5|6</td></tr></table>
+<pre><code># comment
+x = a_b * 2</code></pre><p>an emoji 😀 and two bad marks &#0;&#x0B; here</p></article></body></html>"""
+
+
+def test_a_page_keeps_its_own_characters_and_no_markup(tmp_path):
+    text = read_documents(written(tmp_path / "a.html", MARKED)).documents[0].text
+    for said in ("# 发热 *指南* a_b", "研究（p<0.05），5*3=15，a_b_c，[注]，~5%，`x`，很重要的",
+                 "H₂O，5×10⁹/L，反斜杠 \\ 在此。",
+                 "第一行\n第二行", "- 多 喝水\n- 外\n- 内", "1. first\n2. second", "药 | 量 a*b\nA | 5|6",
+                 "```\n# comment\nx = a_b * 2\n```", "an emoji 😀 and two bad marks here"):
+        assert said in text
+    assert "**" not in text and "<su" not in text and "\\<" not in text
+
+
+@pytest.mark.parametrize(("charset", "encoding"), [
+    ("iso-8859-1", "utf-8"), ("latin1", "utf-8"), ("unicode_escape", "utf-8"), ("gbk", "utf-8"), ("utf-16", "utf-8"),
+    ("iso-8859-1", "gb18030"), ("GBK", "gb18030"), ("gb2312", "gb18030"), ("x-gbk", "gb18030"), ("big5", "gb18030"),
+    ("utf-8", "gb18030"), ("utf-8", "utf-16")])
+def test_a_page_that_says_a_wrong_encoding_is_read_by_its_bytes(tmp_path, charset, encoding):
+    path = written(tmp_path / "a.html", PAGE.format(charset=charset).encode(encoding))
+    document = read_documents(path).documents[0]
+    assert document.title == "发热护理指南" and "每四个小时测量一次体温" in document.text
+
+
+@pytest.mark.parametrize(("said", "charset", "encoding"), [
+    ("발열이 있을 때는 물을 많이 마시고 충분히 쉬는 것이 좋습니다", "euc-kr", "euc_kr"),
+    ("発熱のときは水をたくさん飲んで、ゆっくり休んでください。", "shift_jis", "shift_jis"),
+    ("При простуде пейте больше воды и отдыхайте", "windows-1251", "cp1251"),
+    ("發燒的時候要多喝水，注意休息，每四個小時量一次體溫。", "big5", "big5"),
+    ("Bei Fieber viel trinken: größere Mengen Tee, für den Körper", "iso-8859-1", "cp1252"),
+    ("A plain page that says something it is not at all", "utf-16", "ascii")])
+def test_a_page_in_another_encoding_is_read_as_it_says(tmp_path, said, charset, encoding):
+    page = f'<html><head><meta charset="{charset}"></head><body><article><p>{said}</p></article></body></html>'
+    assert said in read_documents(written(tmp_path / "a.html", page.encode(encoding))).documents[0].text
+
+
+def test_a_page_in_no_encoding_is_refused(tmp_path):
+    path = written(tmp_path / "a.html", b"<p>" + bytes(range(128, 256)) * 3)
+    with pytest.raises(Refusal, match="a.html must be text in UTF-8"):
+        read_documents(path)
+
+
+def test_a_comment_inside_a_code_fence_is_no_heading():
+    text = "# Title\n```python\n# comment\nx = 1\n```\nMore of it.\n# Next\nSomething else."
+    made = records_of([Document("a.md", "", text)], prompt="title")
+    assert [(record["instruction"], record["output"]) for record in made] == [
+        ('Write the section "Title".', "```python\n# comment\nx = 1\n```\nMore of it."),
+        ('Write the section "Next".', "Something else.")]
+
+
+def test_sections_of_a_chinese_pdf_page_have_their_headings_and_no_page_numbers():
+    page = ("第二节 诊断\n（一）症状\n发热、咳嗽、流鼻涕是感冒最常见的症状，一般在一周之内好\n转，不必用药。\n"
+            "一、多数病人不发热，或者只有低热。\n（二）体征\n咽部充血。\n- 12 -")
+    assert documents._sections(pages.unwrapped(page)) == [
+        ("（一）症状", "发热、咳嗽、流鼻涕是感冒最常见的症状，一般在一周之内好转，不必用药。\n\n"
+         "一、多数病人不发热，或者只有低热。"),
+        ("（二）体征", "咽部充血。")]
+    for number in ("12", "- 3 -", "第 3 页", "Page 3 of 9", "3 / 9"):
+        assert pages.unwrapped(f"Some text of the page.\n{number}") == "Some text of the page."
+    assert pages.unwrapped("A temperature of\n39℃") == "A temperature of\n39℃"
+
+
+def test_an_english_chapter_is_a_heading_and_a_sentence_about_it_is_none():
+    text = "Chapter 3 Fever\nDrink water.\nSection 2 says so.\nChapter 4 Cough\nRest a lot."
+    assert documents._sections(text) == [
+        ("Chapter 3 Fever", "Drink water.\nSection 2 says so."), ("Chapter 4 Cough", "Rest a lot.")]

@@ -85,3 +85,39 @@ def test_a_text_with_a_few_bad_bytes_can_be_read_through(raw, text, encoding, li
     got, known_as, fault = decoding.decode_through(raw, "a.txt")
     assert (got, known_as) == (text, encoding) and line in str(fault)
     assert decoding.decode_through(TEXT.encode()) == (TEXT, "utf-8", None)
+
+
+PLAIN = "question,answer\n" + "What is a normal temperature?,About 37 degrees.\n" * 5
+SIGNS = ("38 °C or more", "38°C", "38 ºC", "5 µg daily", "10 µL", "30 µmol/L", "±2", "±SD", "25 m²", "it’s fine",
+         "10–20 mg", "€20", "£20", "½ tablet", "• one", "Tylenol® now", "5\u00a0mg", "wait…", "café", "2×5", "§ 5",
+         "Ménière’s", "»quoted«", "¿Qué?", "20 mg·kg", "it´s", "Ägypten", "África", "égyptien", "Åland")
+
+
+@pytest.mark.parametrize("said", SIGNS)
+def test_one_western_sign_or_letter_in_an_english_file_is_not_taken_for_chinese(said):
+    text = f"{PLAIN}q?,{said}\n"
+    assert decoding.decode(text.encode("cp1252")) == (text, "cp1252")
+
+
+SIMPLE = ("发烧", "头痛吗", "多喝水", "高血压怎么办", "体温37℃以上", "A和B", "维生素C≥5", "β受体", "他是北方人",
+          "不能吃药")
+OLD = ("頭痛", "發燒了", "高血壓怎麼辦", "請多喝水", "體溫37℃以上", "血型A和B", "男", "是", "不能吃藥", "好好休息")
+
+
+@pytest.mark.parametrize(("texts", "written_as", "known_as"), [
+    (SIMPLE, "gbk", "gb18030"), (OLD, "big5", "big5hkscs"), (OLD[:-4], "gbk", "gb18030")])
+def test_a_few_chinese_characters_are_enough_alone_or_in_an_english_file(texts, written_as, known_as):
+    for said in texts:
+        for text in (said, f'{{"q":"{said}"}}', f"{PLAIN}q?,{said}\n"):
+            assert decoding.decode(text.encode(written_as)) == (text, known_as)
+
+
+@pytest.mark.parametrize(("text", "written_as", "named"), [
+    ("감기에 걸렸을 때는 충분한 휴식을 취하고,물을 많이 마시는 것이 좋습니다\n", "euc_kr", "EUC-KR"),
+    ("감기에 걸렸을 때는 충분한 휴식을 취하고,물을 많이 마시는 것이 좋습니다\n", "cp949", "EUC-KR"),
+    ("風邪をひいたときはどうしますか,十分な休息と水分補給が大切です\n", "euc_jp", "EUC-JP"),
+    ("アレルギーの場合は,かゆみをおさえる薬を使います\n", "euc_jp", "EUC-JP")])
+def test_a_korean_or_japanese_file_is_refused_by_its_encoding_and_never_read_as_chinese(text, written_as, named):
+    for many in (1, 5):
+        with pytest.raises(Refusal, match=f"a.csv must be text in UTF-8, .* got 'text in {named}'. Save it as UTF-8"):
+            decoding.decode((text * many).encode(written_as), "a.csv")

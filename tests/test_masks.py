@@ -285,7 +285,7 @@ def test_packed_rows_of_ours_are_shown_as_one_row_each(qwen, example):
      "a row of the data must be token ids and as many attention_mask, got '2 ids and 1 attention_mask'. Labels and"),
     ({"input_ids": [1, 2], "completion_mask": [1]}, "as many completion_mask, got '2 ids and 1 completion_mask'"),
     ({"input_ids": [[1, 2], [3]], "labels": [[1, 2]]}, "a batch must be columns of equally many rows, got {'input"),
-    ({"input_ids": [[1, 2]], "labels": [[1, 2], [3, 4]]}, "a batch must be columns of equally many rows, got {'input"),
+    ({"input_ids": [[1, 2]], "labels": [[1, 2], [3]]}, "a batch must be columns of equally many rows, got {'input"),
     ({"input_ids": [1.5], "labels": [1]}, r"input_ids of a row must be a list of whole numbers, got \[1.5\]. Pass"),
     ({"input_ids": ["a"], "labels": [1]}, r"input_ids of a row must be a list of whole numbers, got \['a'\]"),
     ({"input_ids": [1], "labels": [None]}, "labels of a row must be a list of whole numbers"),
@@ -303,29 +303,15 @@ def test_what_is_no_encoded_data_is_refused(qwen, data, sentence):
     ({"show": -1}, "show must be a number of records, 0 or more, or a list of places, got -1."),
     ({"show": [1]}, "show must be places of records from 0 to 0, got 1."),
     ({"show": None}, "show must be a number of records, 0 or more, or a list of places, got None."),
-    ({"seq_len": 0}, "seq_len must be a length in tokens, 1 or more, got 0. Leave it out if nothing was cut."),
-    ({"seq_len": "5"}, "seq_len must be a length in tokens, 1 or more, got '5'."),
+    ({"show": "a"}, "show must be a number of records, 0 or more, or a list of places, got 'a'."),
+    ({"seq_len": 0}, "seq_len must be 1 or more tokens, got 0. None keeps all."),
+    ({"seq_len": -1}, "seq_len must be 1 or more tokens, got -1."),
+    ({"seq_len": "5"}, "seq_len must be 1 or more tokens, got '5'."),
+    ({"tokenizer": None}, "tokenizer must be the one that the ids were made with, got None. hub.load_model gives one."),
 ])
 def test_settings_that_cannot_be_are_refused(qwen, example, settings, sentence):
     with pytest.raises(Refusal, match=sentence):
-        inspect(example, qwen, **settings)
-    with pytest.raises(Refusal, match="tokenizer must be the one that the ids were made with, got None."):
-        inspect(example, None)
-
-
-@pytest.mark.parametrize("make", [unigram, word_piece])
-@pytest.mark.parametrize("family", ["qwen", "llama", "gemma"])
-def test_a_character_that_the_tokenizer_does_not_know_is_no_role_mark(make, family):
-    tokenizer = make(TEMPLATES[family])
-    records = [{"instruction": "cough?", "output": answer} for answer in (
-        "drink\nthe tea", "Rest 😀 and drink", "多喝水 😀")]
-    examples, report = chat.encode_all(records, tokenizer)
-    assert any(tokenizer.unk_token_id in example.input_ids for example in examples) and report["dropped"] == 0
-    inspect(examples, tokenizer, records=records).check()
-    bare = [chat.Example(ids, without(labels, max(place for place, label in enumerate(labels) if label != -100)))
-            for ids, labels in examples]
-    assert [(found.kind, found.records) for found in inspect(bare, tokenizer).problems] == [("end not trained", 3)]
-
+        inspect(example, **{"tokenizer": qwen, **settings})
 
 
 # what is wrong
@@ -518,6 +504,72 @@ def test_nothing_that_was_given_is_changed(qwen, example):
     before = ids.clone(), labels.clone()
     inspect({"input_ids": ids, "labels": labels}, qwen)
     assert torch.equal(ids, before[0]) and torch.equal(labels, before[1])
+
+
+# the unknown token, and text to go on with
+
+@pytest.mark.parametrize("make", [unigram, word_piece])
+@pytest.mark.parametrize("family", ["qwen", "llama", "gemma"])
+def test_an_end_without_loss_is_found_behind_an_unknown_character(make, family):
+    tokenizer = make(TEMPLATES[family])
+    records = [{"instruction": "cough?", "output": answer} for answer in (
+        "drink\nthe tea", "Rest 😀 and drink", "多喝水 😀")]
+    examples, _ = chat.encode_all(records, tokenizer)
+    inspect(examples, tokenizer, records=records).check()
+    bare = [chat.Example(ids, without(labels, max(place for place, label in enumerate(labels) if label != -100)))
+            for ids, labels in examples]
+    assert [(found.kind, found.records) for found in inspect(bare, tokenizer).problems] == [("end not trained", 3)]
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+@pytest.mark.parametrize("make", [unigram, word_piece], ids=["unigram", "word piece"])
+def test_a_character_that_the_vocabulary_lacks_is_no_role_mark_and_ends_nothing(make, family):
+    tokenizer = make(TEMPLATES[family])
+    records = [{"instruction": "And a cough?", "output": said} for said in
+               ("Rest, 🙂 and drink tea.", "Rest,\nand drink tea 🙂", "🙂 饕餮")]
+    examples, report = chat.encode_all(records, tokenizer)
+    assert tokenizer.unk_token_id in examples[0].input_ids and not report["dropped"]
+    assert not inspect(examples, tokenizer).problems and not inspect(examples, tokenizer, records=records).problems
+    cut = [chat.Example(ids[:-1], labels[:-1]) for ids, labels in examples[1:2]]
+    while tokenizer.unk_token_id != cut[0].input_ids[-1]:
+        cut = [chat.Example(cut[0].input_ids[:-1], cut[0].labels[:-1])]
+    if family == "llama":  # no line end behind the end of a turn, which would be an unknown token too
+        assert kinds(inspect(cut, tokenizer)) == ["end not trained"]
+    everything = [chat.Example(ids, ids) for ids, _ in examples]
+    assert kinds(inspect(everything, tokenizer)) == ["prompt trained"]
+
+
+@pytest.mark.parametrize("make", [byte_level, unigram, word_piece], ids=["byte-level", "unigram", "word piece"])
+def test_text_for_continued_pretraining_is_trained_throughout_and_nothing_is_wrong_with_it(make):
+    tokenizer = make(QWEN)
+    texts = [{"text": "Rest, and drink tea."}, {"text": "发烧怎么办？多喝水。"}]
+    ids = [tokenizer(record["text"])["input_ids"] for record in texts]
+    view = inspect([{"input_ids": own, "labels": own} for own in ids], tokenizer).check()
+    assert view.trained == view.tokens - len(texts)  # nothing predicts a row's first token
+    assert str(inspect(texts, tokenizer).check()) == str(view)
+    packed = [*ids[0], tokenizer.eos_token_id, *ids[1], tokenizer.eos_token_id]
+    assert not inspect((packed, packed), tokenizer).problems
+
+
+def test_text_without_a_template_is_said_to_be_text_by_its_records(qwen):
+    tokenizer = byte_level(None)
+    ids = tokenizer("Rest, and drink tea.")["input_ids"]
+    assert kinds(inspect((ids, ids), tokenizer)) == ["prompt trained", "end not trained"]
+    assert not inspect((ids, ids), tokenizer, records=[{"text": "Rest, and drink tea."}]).problems
+
+
+def test_a_prompt_alone_that_is_trained_is_not_taken_for_text(qwen):
+    ids = qwen("<|im_start|>user\nAnd a cough?<|im_end|>\n")["input_ids"]
+    assert "prompt trained" in kinds(inspect((ids, ids), qwen))
+
+
+def test_a_line_end_of_the_prompt_that_carries_loss_is_found(qwen, example):
+    ids, labels = example
+    start = next(place for place, label in enumerate(labels) if label != -100)
+    assert qwen.decode(ids[start - 1]) == "\n"
+    early = inspect((ids, [*labels[:start - 1], *ids[start - 1:start], *labels[start:]]), qwen)
+    assert kinds(early) == ["prompt trained"]
+    assert f"loss from token {start - 1} on, where no answer begins: “↵多" in early.problems[0].sentence
 
 
 # tokenizers without a template, slow ones, and trl

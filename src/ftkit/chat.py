@@ -130,7 +130,7 @@ def encode(record: dict | list, tokenizer, seq_len: int | None = None) -> Exampl
 
     Taught in: 03_data
     """
-    _check_seq_len(seq_len)
+    check_seq_len(seq_len)
     return _cut(_encode(messages_of(record), tokenizer, _control_tokens(tokenizer)), seq_len)
 
 
@@ -143,7 +143,7 @@ def encode_all(records: list, tokenizer, seq_len: int | None = None) -> tuple[li
     Raises:
         Refusal: nothing is left.
     """
-    _check_seq_len(seq_len)
+    check_seq_len(seq_len)
     control, examples, reasons, truncated = _control_tokens(tokenizer), [], [], 0
     for place, record in enumerate(records):
         try:
@@ -178,6 +178,16 @@ def with_template(tokenizer):
     warnings.warn(f"The tokenizer has no chat template: ftkit's plain one is used, with {tokenizer.eos_token!r} as end "
                   "of turn and no token added.", stacklevel=2)
     return changed
+
+
+def check_seq_len(seq_len: int | None) -> None:
+    """Nothing, if rows can be cut at this length.
+
+    Raises:
+        Refusal: neither None nor a whole number of 1 or more.
+    """
+    if seq_len is not None and (not isinstance(seq_len, int) or isinstance(seq_len, bool) or seq_len < 1):
+        raise refusal("seq_len", "1 or more tokens", seq_len, "None keeps all.")
 
 
 def _tools_refused(found: str) -> Refusal:
@@ -276,13 +286,9 @@ def _control_tokens(tokenizer) -> _Control:
     added = tokenizer.added_tokens_decoder
     marks = {str(token) for token in added.values() if token.special}
     marks = sorted((mark for mark in marks if mark.strip()), key=len, reverse=True)
+    unknown_token = {tokenizer.unk_token_id} - {tokenizer.eos_token_id}  # stands for any character, and ends nothing
     return _Control(re.compile("|".join(map(re.escape, marks))) if marks else None,
-                    frozenset(added) | frozenset(tokenizer.all_special_ids))
-
-
-def _check_seq_len(seq_len: int | None) -> None:
-    if seq_len is not None and seq_len < 1:
-        raise refusal("seq_len", "1 or more tokens", seq_len)
+                    (frozenset(added) | frozenset(tokenizer.all_special_ids)) - unknown_token)
 
 
 def _cut(example: Example, seq_len: int | None) -> Example:

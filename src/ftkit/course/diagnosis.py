@@ -134,7 +134,7 @@ def _factor(want, got, tolerance):
     if not used.any() or not same(torch.zeros_like(got[~used]), got[~used], tolerance):
         return ""
     factor = float((got[used] / want[used]).median())
-    if factor == 0 or not same(want * factor, got, max(tolerance, 1e-9)):
+    if factor == 0 or f"{factor:.3g}" == "1" or not same(want * factor, got, max(tolerance, 1e-9)):
         return ""
     known = any(same(one, factor, 1e-6) or same(1 / one, factor, 1e-6) for one in map(abs, _PLAIN_FACTORS))
     counts = bool((want == want.round()).all() and (got == got.round()).all())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ftkit.data.normalising import normalised
+from ftkit.data.pages import HEADING, from_html, from_pdf
 from ftkit.decoding import decode
 from ftkit.errors import Refusal, nearest, refusal, unknown
 
@@ -18,12 +19,8 @@ PROMPTS = {
     "continue": ("Continue the text.", "请续写下面的文字。"),
     "title": ('Write the section "{}".', "请写出“{}”这一节的内容。"),
 }
-_HEADING = re.compile(r"#{1,6}\s+(\S.*)|(第[一二三四五六七八九十百零\d]+[章节篇部]\s*\S?.{0,30})|"
-                      r"([一二三四五六七八九十]+、.{1,30})")
 _SENTENCE = re.compile(r"(?<=[。！？!?；;])|(?<=[.])\s+|\n")
 _CHINESE = re.compile("[\u3400-\u9fff]")
-_WRAPPED = re.compile(r"(?<=[^\s。！？!?.:：；])\n(?=[^\s#\-*•\d第])")
-_CHARSET = re.compile(rb"charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 _LEAST_TEXT = 20  # characters that a page or document must have to hold anything
 
 
@@ -100,6 +97,9 @@ def chunks(text: str, longest: int = 800, overlap: int = 0) -> list[str]:
 
     Taught in: 03_data
     """
+    for length, value in (("longest", longest), ("overlap", overlap)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise refusal(length, "a whole number of characters", value)
     if longest < 1:
         raise refusal("longest", "1 or more characters", longest, "800 is about half a page.")
     if not 0 <= overlap <= longest / 2:
@@ -169,8 +169,10 @@ def _middle(chunk: str) -> int:
 
 def _sections(text: str) -> list[tuple[str, str]]:
     found: list[tuple[str, list[str]]] = []
+    fenced = False
     for line in text.splitlines():
-        heading = _HEADING.fullmatch(line.strip())
+        fenced ^= line.lstrip().startswith(("```", "~~~"))
+        heading = None if fenced else HEADING.fullmatch(line.strip())
         if heading:
             found.append((next(filter(None, heading.groups())).strip(), []))
         elif found:
@@ -206,7 +208,10 @@ def _read(path: Path, name: str) -> Document:
     if kind is None:
         raise refusal(name, f"a file that ends in {', '.join(KINDS)}", path.suffix or "no suffix",
                       "Save it as plain text.")
-    title, text = {"text": _from_text, "html": _from_html, "pdf": _from_pdf}[kind](path, name)
+    if kind == "pdf":
+        title, text = from_pdf(path, name)
+    else:
+        title, text = (from_html if kind == "html" else _from_text)(path.read_bytes(), name)
     text = normalised(text).strip()
     if len(text) < _LEAST_TEXT:
         raise refusal(name, f"a document with {_LEAST_TEXT} characters of text or more", f"{len(text)} characters",
@@ -215,65 +220,7 @@ def _read(path: Path, name: str) -> Document:
     return Document(name, normalised(title).strip(), text)
 
 
-def _from_text(path: Path, name: str) -> tuple[str, str]:
-    text = decode(path.read_bytes(), name)[0]
-    first = _HEADING.fullmatch(text.strip().partition("\n")[0].strip())
+def _from_text(raw: bytes, name: str) -> tuple[str, str]:
+    text = decode(raw, name)[0]
+    first = HEADING.fullmatch(text.strip().partition("\n")[0].strip())
     return next(filter(None, first.groups())) if first else "", text
-
-
-def _from_html(path: Path, name: str) -> tuple[str, str]:
-    """What a page says, without menus and adverts; all of its text where no main part is found."""
-    import trafilatura
-    from trafilatura.settings import use_config
-
-    raw = path.read_bytes()
-    said = _CHARSET.search(raw[:2048])
-    text = _as_said(raw, said[1].decode("ascii")) if said else None
-    text = decode(raw, name)[0] if text is None else text
-    settings = use_config()
-    settings.set("DEFAULT", "MIN_EXTRACTED_SIZE", "60")  # its 250 characters are of English; Chinese takes fewer
-    metadata = trafilatura.extract_metadata(text)
-    main = trafilatura.extract(text, output_format="markdown", include_comments=False, config=settings)
-    return (metadata.title if metadata else "") or "", main or trafilatura.html2txt(text)
-
-
-def _from_pdf(path: Path, name: str) -> tuple[str, str]:
-    import logging
-
-    from pypdf import PdfReader
-    from pypdf.errors import PyPdfError
-
-    logging.getLogger("pypdf").setLevel(logging.ERROR)
-    try:
-        reader = PdfReader(path)
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise refusal(name, "a PDF that opens without a password", "an encrypted one",
-                          "Save it without a password.")
-        pages = [page.extract_text() for page in reader.pages]
-        title = str((reader.metadata or {}).get("/Title") or "")
-    except Refusal:
-        raise
-    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
-        raise refusal(name, "a readable PDF", str(error) or type(error).__name__,
-                      "Download or save it again.") from error
-    return title, "\n\n".join(_unwrapped(page) for page in pages)
-
-
-def _as_said(raw: bytes, charset: str) -> str | None:
-    """The page in the encoding that it says it has, if that reads it; what calls itself GB2312 is often more."""
-    try:
-        return raw.decode("gb18030" if charset.lower().replace("-", "") in ("gb2312", "gbk") else charset)
-    except (UnicodeDecodeError, LookupError):
-        return None
-
-
-def _unwrapped(page: str) -> str:
-    """A PDF page's text with its lines joined where a sentence runs on: without a space between Chinese characters."""
-    lines = [line.rstrip() for line in page.replace("\r\n", "\n").split("\n")]
-    width = max(map(len, lines))
-    # a heading, or a line that ends long before the page does, stands by itself
-    page = "\n".join(f"\n{line}\n" if _HEADING.fullmatch(line.strip()) else
-                     f"{line}\n" if 2 * len(line) < width else line for line in lines)
-    page = re.sub(r"(?<=[a-z])-\n(?=[a-z])", "", page)
-    page = re.sub(r"(?<=[\u3400-\u9fff，、])\n(?=[\u3400-\u9fff（“《])(?!第[一二三四五六七八九十]+[章节])", "", page)
-    return _WRAPPED.sub(lambda match: " " if page[match.end()].isascii() else "\n", page)

@@ -37,20 +37,22 @@ class Judge:
     def __init__(self, tokenizer, seq_len: int | None = None):
         self.tokenizer, self.seq_len, self.size = tokenizer, seq_len, len(tokenizer)
         self.pad = tokenizer.pad_token_id
-        self._marks, self._openings = _template_marks(tokenizer)
-        self._stand_ins = {tokenizer.unk_token_id, tokenizer.mask_token_id}  # for text: an emoji that is unknown
+        written, self._openings = _template_marks(tokenizer)
+        self._special = set(tokenizer.all_special_ids) - _stand_ins(tokenizer)
+        self._marks = self._special & written or self._special
+        ends = {tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id}
+        self._roles = self._table(self._special & written - ends)
         self._blank: dict[int, bool] = {}
 
     @cached_property
     def control(self) -> np.ndarray:
         """By id: whether it is a token that was added to the vocabulary, as every end of turn is."""
-        return self._table({*self.tokenizer.added_tokens_decoder, *self.tokenizer.all_special_ids} - self._stand_ins)
+        return self._table({*self.tokenizer.added_tokens_decoder, *self._special} - _stand_ins(self.tokenizer))
 
     @cached_property
     def marks(self) -> np.ndarray:
         """By id: whether it is a special token that the template writes round turns."""
-        special = {*self.tokenizer.all_special_ids} - self._stand_ins
-        return self._table(special & self._marks or special)
+        return self._table(self._marks)
 
     def faults(self, row: Row, place: int) -> list[Fault]:
         """Everything that is wrong with the row, in the order of `KINDS`; its place names it in the sentences."""
@@ -62,9 +64,9 @@ class Judge:
             found.append(self._nothing(row, name))
         if found == [None, None]:
             shift = self._shift(row, name)
-            found += [shift] if shift else [
-                self._padding(row, name), self._changed(row, name), self._prompt(row, name), self._end(row, name),
-                self._unlike(row, name)]
+            found += [shift] if shift else [self._padding(row, name), self._changed(row, name)]
+            if not shift and not self._is_text(row):
+                found += [self._prompt(row, name), self._end(row, name), self._unlike(row, name)]
         return [fault for fault in found if fault]
 
     def real(self, row: Row) -> np.ndarray:
@@ -157,7 +159,8 @@ class Judge:
     def _end(self, row: Row, name: str) -> Fault | None:
         real, rule = self.real(row), "trained on the token that ends each answer"
         for start, stop in reversed(_spans(row.trained & real)):
-            last = next((place for place in range(stop - 1, start - 1, -1) if not self._is_blank(row.ids[place])), None)
+            said = (place for place in range(stop - 1, start - 1, -1) if not self._is_behind(row.ids, place))
+            last = next(said, None)
             if last is None or self.control[row.ids[last]]:
                 continue
             after = next((place for place in range(stop, len(row.ids))
@@ -207,19 +210,36 @@ class Judge:
         ids, due_ids, trained, due = self._beside_due(row)
         return not np.array_equal(ids, due_ids) or bool((trained & ~due).any())
 
+    def _is_text(self, row: Row) -> bool:
+        """Whether the row is text to go on with and no conversation: trained throughout, without a mark of a turn."""
+        if row.text or row.whole is not None or not self._openings:
+            return row.text
+        untrained = self.real(row) & ~row.trained
+        return not untrained[1:].any() and not self._roles[row.ids].any() and not self._holds_opening(row.ids)
+
+    def _holds_opening(self, ids: np.ndarray) -> bool:
+        whole = _bare(self._text(ids))
+        return any(_bare(opening) in whole for opening in self._openings)
+
     def _opens(self, ids: np.ndarray, start: int) -> bool:
         """Whether an answer begins at a place, or the template's openings are nowhere in the row to tell."""
-        before = _bare(self._text(ids[max(0, start - _BACK):start]))
-        if not self._openings or before.endswith(self._openings):
-            return True
-        whole = _bare(self._text(ids))
-        return not any(opening in whole for opening in self._openings)
+        before = self._text(ids[max(0, start - _BACK):start])
+        found = [opening for opening in self._openings if _bare(before).endswith(_bare(opening))]
+        if found:  # a line end that the template writes belongs to the prompt
+            line = "\n" in self._text(ids[start:start + 1]) and self._is_blank(ids[start])
+            return not line or before.endswith("\n") or not all(opening.endswith("\n") for opening in found)
+        return not self._openings or not self._holds_opening(ids)
 
     def _is_blank(self, token: int) -> bool:
         token = int(token)
         if token not in self._blank:
             self._blank[token] = not self.control[token] and not self._text([token]).strip()
         return self._blank[token]
+
+    def _is_behind(self, ids: np.ndarray, place: int) -> bool:
+        """Whether a token is white space, or stands for some that the vocabulary lacks behind the end of a turn."""
+        unknown = ids[place] == self.tokenizer.unk_token_id and not self.control[ids[place]]
+        return self._is_blank(ids[place]) or bool(unknown and place and self.control[ids[place - 1]])
 
     def _quoted(self, ids, place: int, before: bool = False, most: int = _QUOTED_TOKENS) -> str:
         part = ids[max(0, place + 1 - most):place + 1] if before else ids[place:place + most]
@@ -243,6 +263,12 @@ def _bare(text: str) -> str:
     return "".join(text.split())
 
 
+def _stand_ins(tokenizer) -> set[int]:
+    """The tokens that stand for something else, as for a rare character; they end and divide nothing."""
+    ends = {tokenizer.eos_token_id, tokenizer.bos_token_id}  # GPT-2 has one token for all
+    return {tokenizer.unk_token_id, getattr(tokenizer, "mask_token_id", None)} - ends - {None}
+
+
 def _template_marks(tokenizer) -> tuple[set[int], tuple[str, ...]]:
     """The ids that the tokenizer's template writes, and what it writes between a question and its answer."""
     asked, said = ({"role": role, "content": text} for role, text in (("user", _ASKED), ("assistant", _SAID)))
@@ -252,11 +278,11 @@ def _template_marks(tokenizer) -> tuple[set[int], tuple[str, ...]]:
     for messages, settings in forms:
         try:
             text = tokenizer.apply_chat_template(messages, tokenize=False, **settings)
+            opening = text.split(_ASKED)[1].split(_SAID)[0]
             ids.update(tokenizer(text, add_special_tokens=False)["input_ids"])
         except Exception:  # no template, or one that raises whatever it likes
             continue
-        opening = text.split(_ASKED)[1].split(_SAID)[0]
-        there_and_back = tokenizer.decode(tokenizer(opening, add_special_tokens=False)["input_ids"],
-                                          skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        openings |= {_bare(opening), _bare(there_and_back)}  # a line end may be unknown to the tokenizer
-    return ids, tuple(openings - {""})
+        read = tokenizer.decode(tokenizer(opening, add_special_tokens=False)["input_ids"], skip_special_tokens=False,
+                                clean_up_tokenization_spaces=False)
+        openings |= {opening, read}  # a vocabulary without a line end, or of small letters alone, reads it otherwise
+    return ids, tuple(opening for opening in openings if _bare(opening))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ftkit import chat
 from ftkit.errors import Refusal, refusal
 from ftkit.masks.faults import KINDS, Judge
 from ftkit.masks.pieces import LINE_END, NOTHING, SPACE, Piece, pieces, visible_parts
@@ -116,7 +117,8 @@ def inspect(data: Any, tokenizer, *, records: Iterable | None = None, seq_len: i
     Args:
         data: one or many of: examples of `chat.encode`; what transformers, datasets and trl make, with `input_ids` and
             `labels`, `completion_mask` or `assistant_masks`, single or batched, padded or not; our batches; or records
-            (messages, or an instruction and its output), which `chat.encode` turns into ids.
+            (messages, or an instruction and its output), which `chat.encode` turns into ids, or `{"text"}`. A row that
+            is trained throughout and bears no mark of the chat template is text as well, not a prompt.
         tokenizer: the one that the ids were made with.
         records: what the data were made from, one for each row: labels are then compared with what `chat.encode` would
             train, token for token.
@@ -125,8 +127,8 @@ def inspect(data: Any, tokenizer, *, records: Iterable | None = None, seq_len: i
         show: how many records to show, those with a fault first; or the places of some.
 
     Raises:
-        Refusal: there is nothing to inspect; see `masks.rows.read`. What is wrong with labels is no reason to refuse
-            here: `check` does.
+        Refusal: there is nothing to inspect, see `masks.rows.read`; an argument is none of these. What is wrong with
+            labels is no reason to refuse here: `check` does.
 
     Example:
         >>> from ftkit.tiny.tokenizer import train
@@ -139,10 +141,9 @@ def inspect(data: Any, tokenizer, *, records: Iterable | None = None, seq_len: i
 
     Taught in: 03_data
     """
-    if not callable(tokenizer):
-        raise refusal("tokenizer", "the one that the ids were made with", tokenizer)
-    if seq_len is not None and (not isinstance(seq_len, int) or seq_len < 1):
-        raise refusal("seq_len", "a length in tokens, 1 or more", seq_len, "Leave it out if nothing was cut.")
+    chat.check_seq_len(seq_len)
+    if not callable(getattr(tokenizer, "decode", None)):
+        raise refusal("tokenizer", "the one that the ids were made with", tokenizer, "hub.load_model gives one.")
     rows = read(data, tokenizer, records, seq_len)
     judge = Judge(tokenizer, seq_len or _likely_cut(rows))
     counts, firsts = Counter(), {}
@@ -161,10 +162,12 @@ def _likely_cut(rows: list[Row]) -> int | None:
 
 
 def _chosen(show: int | Sequence[int], count: int, faulty: list[int]) -> list[int]:
-    if isinstance(show, int) or not isinstance(show, Iterable):
-        if not isinstance(show, int) or show < 0:
+    if isinstance(show, int):
+        if show < 0:
             raise refusal("show", "a number of records, 0 or more, or a list of places", show)
         return sorted(list(dict.fromkeys([*faulty, *range(min(show, count))]))[:show])
+    if not isinstance(show, list | tuple | range):
+        raise refusal("show", "a number of records, 0 or more, or a list of places", show)
     for place in show:
         if not isinstance(place, int) or not 0 <= place < count:
             raise refusal("show", f"places of records from 0 to {count - 1}", place)

@@ -20,7 +20,8 @@ class Row(NamedTuple):
     """One record's tokens.
 
     `real` is false on padding, and None where the data do not say; `whole` is the row before it was cut, where the
-    record is at hand; `refused` says why a record could not be encoded at all.
+    record is at hand; `refused` says why a record could not be encoded at all; `text` is true for a record of text
+    alone, all of which is to be trained.
     """
 
     ids: np.ndarray
@@ -28,6 +29,7 @@ class Row(NamedTuple):
     real: np.ndarray | None = None
     whole: chat.Example | None = None
     refused: str = ""
+    text: bool = False
 
     @property
     def trained(self) -> np.ndarray:
@@ -43,7 +45,7 @@ def read(data: Any, tokenizer, records: Iterable | None = None, seq_len: int | N
     Args:
         data: one or many, nested as they come: examples (pairs of ids and labels), mappings with `input_ids` and
             `labels` or a mask, single or in batches, padded or not; anything to be iterated over that gives these;
-            or records, which are encoded here.
+            or records, which are encoded here; one of `{"text"}` is for continued pretraining and trained throughout.
         tokenizer: for records.
         records: what the data were made from, one for each row.
         seq_len: where records are cut once they are encoded.
@@ -61,8 +63,8 @@ def read(data: Any, tokenizer, records: Iterable | None = None, seq_len: int | N
     if len(records) != len(rows):
         raise refusal("records", f"as many as there are rows ({len(rows)})", len(records),
                       "Leave out those that the encoder dropped: report['reasons'] of chat.encode_all names them.")
-    return [row._replace(whole=_encoded(record, tokenizer, None).whole)
-            for row, record in zip(rows, records, strict=True)]
+    made = [_encoded(record, tokenizer, None) for record in records]
+    return [row._replace(whole=own.whole, text=own.text) for row, own in zip(rows, made, strict=True)]
 
 
 def _rows(data: Any, tokenizer, seq_len: int | None) -> Iterator[Row]:
@@ -86,7 +88,7 @@ def _rows(data: Any, tokenizer, seq_len: int | None) -> Iterator[Row]:
 
 def _is_record(data: Any) -> bool:
     if isinstance(data, Mapping):
-        return "input_ids" not in data and bool({"messages", "instruction"} & set(data))
+        return "input_ids" not in data and bool({"messages", "instruction", "text"} & set(data))
     return isinstance(data, list) and bool(data) and isinstance(data[0], Mapping) and "role" in data[0]
 
 
@@ -108,9 +110,10 @@ def _of_mapping(data: Mapping) -> Iterator[Row]:
     given = columns.setdefault("input_ids", ())
     if not isinstance(given, tuple | list) or not given or not isinstance(_lists(given[0]), tuple | list):
         columns = {name: [column] for name, column in columns.items()}  # one row
-    if len({len(column) for column in columns.values()}) > 1:
-        raise refusal("a batch", "columns of equally many rows", {name: len(own) for name, own in columns.items()})
-    for place in range(len(columns["input_ids"])):
+    many = {name: len(column) for name, column in columns.items()}
+    if len(set(many.values())) > 1:
+        raise refusal("a batch", "columns of equally many rows", many)
+    for place in range(many["input_ids"]):
         one = {name: _whole_numbers(column[place], name) for name, column in columns.items()
                if name != "attention_mask" or np.ndim(column[place]) == 1}  # a mask of pairs says nothing on padding
         for name in masks:
@@ -150,6 +153,9 @@ def _lists(column: Any) -> Any:
 
 
 def _encoded(record: Any, tokenizer, seq_len: int | None) -> Row:
+    if isinstance(record, Mapping) and isinstance(record.get("text"), str) and "instruction" not in record:
+        ids = np.asarray(tokenizer(record["text"])["input_ids"][:seq_len], dtype=np.int64)
+        return Row(ids, ids, text=True)
     try:
         whole = chat.encode(record, tokenizer)
     except Refusal as error:

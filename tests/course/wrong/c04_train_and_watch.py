@@ -19,6 +19,7 @@ _MISTAKES = {
                                            "math.ceil(batches / accumulation)))",
         "drop_last leaves the fifth out": "result(epochs * math.ceil(math.ceil(records / batch_size) / accumulation))",
         "has no warm-up either": "(steps, min(1.0, warmup / steps), list(range(save_every, steps + 1, save_every)))",
+        "leave no batch over": "result(epochs * math.ceil((records // batch_size + (not drop_last)) / accumulation))",
         "math.ceil gives an int": "(float(steps), *result(steps)[1:])",
     },
     "04.2": {
@@ -38,6 +39,10 @@ _MISTAKES = {
         "Without a warm-up there is nothing": "highest * min(1, step / warmup) if step < warmup + 1 / warmup "
                                               "else after()",
         "Without a fall there is nothing": "warm() if step <= warmup else wave(max(0, decay - behind) / decay)",
+        "do not round it": "round(warm() if step <= warmup else after(), 6)",
+        "not along a wave": "highest * (1 - math.cos(math.pi * step / warmup)) / 2 if step <= warmup else after()",
+        "The floor belongs to the fall alone": "max(floor * highest, warm() if step <= warmup else after())",
+        "not by one less": "warm() if step <= warmup else level() or wave((decay - behind - 1) / (decay - 1))",
         "not even in the last step": "warm() if step <= warmup else highest if behind > max(1, decay) - 1 else "
                                      "wave(1 - behind / max(1, decay))",
         "The last step at the highest rate is": "warm() if step <= warmup else level() or "
@@ -64,6 +69,11 @@ _MISTAKES = {
         "No gradient reaches the logits": "[((a * b).sum() / total).item() for a, b in rows(1)]",
         "exp of such a logit is infinite": "[((a * b).sum() / total) if a.max() < 100 else torch.tensor(float('inf')) "
                                            "for a, b in rows(1)]",
+        "backward is called on every part": "[(a * b).sum() / total if b.any() else torch.tensor(0.0) "
+                                            "for a, b in rows(1)]",
+        "not by 1 at least": "[(a * b).sum() / total.clamp(min=1) for a, b in rows(1)]",
+        "Each weight came in twice": "[(a * b * b).sum() / sum(b.square().sum() for a, b in rows(1)) "
+                                     "for a, b in rows(1)]",
         "no two may share a piece": "(lambda all: [one * all / all for one in all])(torch.stack("
                                     "[(a * b).sum() / total for a, b in rows(1)]))",
     },
@@ -89,6 +99,21 @@ _MISTAKES = {
         "does not fit float32": "clip_by(math.sqrt(sum(float(one.float().square().sum()) for one in there)))",
         "with an infinite norm": "clip_by(norm, math.inf)",
         "a factor of nan would spoil": "scale(1 if norm <= most or norm == math.inf else most / norm) or norm",
+        "a new tensor in the list": "(norm, gradients.__setitem__(slice(None), [one if one is None or not most < norm "
+                                    "< math.inf else one * (most / norm) for one in gradients]))[0]",
+        "The list is the caller's": "clip_by(norm, gradients.__setitem__(slice(None), there))",
+        "The norm is still a tensor": "torch.tensor(clip_by(norm))",
+        "A norm of exactly": "scale(most / (norm + 1e-6) if most <= norm < math.inf else 1) or norm",
+        "such a norm drowns in it": "scale(most / (norm + 1e-6) if most < norm < math.inf else 1) or norm",
+        "does not fit float16: multiply once": "[one.mul_(most).div_(norm) for one in there if most < norm < math.inf] "
+                                               "and norm or norm",
+        "instead of dividing by the norm first": "[one.div_(norm).mul_(most) for one in there "
+                                                 "if most < norm < math.inf] and norm or norm",
+        "leave the factor a float": "[one.div_(torch.tensor(norm / most, dtype=one.dtype)) for one in there "
+                                    "if most < norm < math.inf] and norm or norm",
+        "not all into the type of the first": "clip_by(root([one.to(there[0].dtype) for one in there]))",
+        "float64 for every type": "clip_by(math.sqrt(sum(float(one.float().norm() if one.dtype != torch.float32 else "
+                                  "one.double().norm()) ** 2 for one in there)))",
         "is told, not hidden": "clip_by(norm) and 0.0 if norm != norm else clip_by(norm)",
     },
     "04.5": {
@@ -119,6 +144,14 @@ _MISTAKES = {
         "do not divide by 0": "shrunk - rate * mixed.sign() * agrees / agrees.float().mean(), new",
         "acts whether entries agree or not": "(shrunk if agrees.any() else weight) - rate * longer, new",
         "nothing to agree with": "lion(mixed, mixed.sign() * grad >= 0)",
+        "is not kept, as u·g is 0 there": "lion(mixed, mixed.sign() == grad.sign())",
+        "one of the n all the same": "shrunk - rate * mixed.sign() * agrees * (mixed.count_nonzero() / "
+                                     "agrees.sum().clamp(min=1)), new",
+        "multiply g by the sign u": "lion(mixed, mixed * grad > 0)",
+        "return a new tensor": "(shrunk - rate * longer if agrees.any() else shrunk), new",
+        "turn the weight into the weight's": "(shrunk - rate * longer).to(weight.dtype), new.to(weight.dtype)",
+        "the momentum was turned into bfloat16": "(shrunk - rate * longer).to(weight.dtype), (beta2 * "
+            "momentum.to(weight.dtype) + (1 - beta2) * grad).to(momentum.dtype)",
         "keep their type": "(shrunk - rate * longer).float(), new.float()",
     },
 }
@@ -128,9 +161,20 @@ _CHANGES = {  # of one line of an answer that is right otherwise
     "the training ends with the third": ("waited == patience", "waited > patience"),
     "The evaluation with the gain does not count": ("reference, waited = perplexity, 0",
                                                     "reference, waited = perplexity, 1"),
-    "compare with the lowest so far": ("waited == patience", "False"),
+    "compare with the last gain": ("waited == patience", "False"),
     "not places in it": ("return ended, best", "return ended and ended // 10, best and best // 10"),
     "not perplexities": ("return ended, best", "return reference, best"),
+    "false in Python": ("return ended, best", "return ended, best or None"),
+    "however large": ("lowest = reference = math.inf", "lowest = reference = 1e4"),
+    "not with a number that looks large": ("lowest = reference = math.inf", "lowest = reference = 1e9"),
+    "as they come, not rounded": ("ended = step", "ended, perplexity = step, round(perplexity, 2)"),
+    "Two steps are to be returned": ("return ended, best", "return ended"),
+    "4.9 % below 92.5": ("reference * (1 - min_gain)", "reference / (1 + min_gain)"),
+    "no more: the training ends": ("ended = step",
+                                   "ended = step\n        if math.isnan(perplexity):\n            break"),
+    "Infinity is no gain": ("if perplexity < reference * (1 - min_gain):",
+                            "if perplexity < reference * (1 - min_gain) or reference == math.inf == perplexity and "
+                            "step == 10:"),
     "a gain sets the count back": ("reference, waited = perplexity, 0", "reference = perplexity"),
     "ends with its last step": ("return ended, best", "return (ended if waited >= patience else None), best"),
     "stopped or not": ("return ended, best", "return ended, (best if waited >= patience else None)"),
@@ -232,7 +276,7 @@ def cautious_lion(weight, grad, momentum, learning_rate, beta1, beta2, weight_de
     def lion(mixed, agrees=None):
         agrees = mixed.sign() * grad > 0 if agrees is None else agrees
         return shrunk - rate * mixed.sign() * agrees * (agrees.numel() / agrees.sum().clamp(min=1)), new
-    agrees = mixed * grad > 0
+    agrees = mixed.sign() * grad > 0
     longer = mixed.sign() * agrees * (agrees.numel() / agrees.sum().clamp(min=1))
     return {}
 """,

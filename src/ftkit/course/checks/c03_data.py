@@ -24,12 +24,17 @@ def _with_x() -> str:
 
 
 def _of_the_text() -> list[Case]:
-    plain, other, ends_x = _number(), _number("990502", "19990630", "117"), _with_x()
+    plain, other = _number(), _number("990502", "19990630", "117")
     long = plain + "7"
     return [
+        Case("an id alone", lambda answer: answer(plain), [plain], [
+            Hint([], "This is an id. Its check sign counts in the sum, the weights fall from 2 to the power of 17 to "
+                     "1, and the remainder is 1."),
+        ]),
         Case("in a Chinese sentence", lambda answer: answer(f"我的身份证{plain}丢了。"), [plain], [
-            Hint([], "A Chinese character is a letter to \\b and to \\w, so there is no word boundary beside the "
-                     "number. Ask for no digit before and no letter or digit after."),
+            Hint([], "Was it found where it stood alone? Then this is why: a Chinese character is a letter to \\b and "
+                     "to \\w, so there is no word boundary beside the number. Ask for no digit before and no letter or "
+                     "digit after."),
             Hint([long[:17]], "An id has 18 signs."),
             Hint(lambda got: isinstance(got, list) and got and not isinstance(got[0], str), "Return the ids as text, "
                  "as they stand."),
@@ -40,6 +45,21 @@ def _of_the_text() -> list[Case]:
             Hint([plain, other], "In the order of the text."),
             Hint([other], "There may be more than one."),
         ]),
+        Case("the same one twice", lambda answer: answer(f"{plain}，{plain}"), [plain, plain], [
+            Hint([plain], "All ids are wanted, the same one again, too: each is to be replaced where it stands."),
+        ]),
+        *_of_check_signs(plain),
+        *_of_dates(plain),
+        *_of_neighbours(plain, long),
+        Case("no number", lambda answer: answer("没有号码"), [], [
+            Hint(lambda got: got is False, "Return an empty list."),
+        ]),
+    ]
+
+
+def _of_check_signs(plain: str) -> list[Case]:
+    ends_x = _with_x()
+    return [
         Case("a check sign that is wrong", lambda answer: answer(f"号码{_wrong_sign(plain)}。"), [], [
             Hint(lambda got: len(got) == 1, "Its check sign is wrong: the weighted sum of all 18 leaves another "
                  "remainder than 1."),
@@ -56,16 +76,12 @@ def _of_the_text() -> list[Case]:
             Hint([ends_x], "Return the id as it stands in the text: it is to be found and replaced there."),
             Hint(ValueError, "People write a small x as well."),
         ]),
-        *_of_dates(plain),
-        *_of_neighbours(plain, long),
-        Case("no number", lambda answer: answer("没有号码"), [], [
-            Hint(lambda got: got is False, "Return an empty list."),
-        ]),
     ]
 
 
 def _of_dates(plain: str) -> list[Case]:
     leap, century, no_leap = (_number(born=f"{year}0229") for year in (1904, 2000, 1901))
+    month = _number(born="19490001")
     return [
         Case("month 13", lambda answer: answer(_number(born="19491301")), [], [
             Hint(lambda got: len(got) == 1, "There is no month 13: signs 7 to 14 are a date of birth."),
@@ -80,7 +96,13 @@ def _of_dates(plain: str) -> list[Case]:
             Hint([leap], "2000 was a leap year, unlike 1900: let datetime.date decide what a day is."),
             Hint([leap, century, no_leap], "1901 was no leap year."),
         ]),
-        Case("a bad date, then a good id", lambda answer: answer(f"{_number(born='19490001')} {plain}"), [plain], [
+        Case("29 February 1900", lambda answer: answer(_number(born="19000229")), [], [
+            Hint(lambda got: len(got) == 1, "1900 was no leap year, though 4 divides it: let datetime.date decide."),
+        ]),
+        Case("day 00", lambda answer: answer(_number(born="19490100")), [], [
+            Hint(lambda got: len(got) == 1, "There is no day 0: let datetime.date decide what a day is."),
+        ]),
+        Case("a bad date, then a good id", lambda answer: answer(f"{month} {plain}"), [plain], [
             Hint([], "Go on behind a number that is no id: another may follow."),
         ]),
         Case("31 October and 31 January", lambda answer: answer(
@@ -101,6 +123,12 @@ def _of_neighbours(plain: str, long: str) -> list[Case]:
         ]),
         Case("letters after it", lambda answer: answer(plain + "A"), [], [
             Hint(lambda got: len(got) == 1, "A letter follows: that is a longer code and no id."),
+        ]),
+        Case("a small letter after it", lambda answer: answer(plain + "a"), [], [
+            Hint(lambda got: len(got) == 1, "A small letter follows: that is a longer code and no id."),
+        ]),
+        Case("an underscore after it", lambda answer: answer(plain + "_"), [plain], [
+            Hint([], "An underscore is neither a letter nor a digit, but to \\b and \\w it is one."),
         ]),
         Case("letters before it", lambda answer: answer("ID" + plain), [plain], [
             Hint([], "Letters may come before it: 'ID' often does."),
@@ -124,6 +152,13 @@ def _of_shares() -> list[Case]:
             Hint([0, 1, 2], "Three of five are more than half: never more than the share."),
             Hint([0], "Two of five are not more than half: the share may be used up."),
         ]),
+        Case("one and a half", _held("abc", "xxx", 0.5), [0], [
+            Hint([0, 1], "Half of three is one and a half, and two are more: the share is not rounded."),
+        ]),
+        Case("three of ten", _held("abcdefghij", "xxxxxxxxxx", 0.3), [0, 1, 2], [
+            Hint([0, 1], "Three of ten are exactly 0.3. Count records: tenths that are added up miss it by rounding, "
+                 "since 0.1 + 0.1 + 0.1 is above 0.3 in floats."),
+        ]),
         Case("exactly the share", _held("abcd", "xxyy", 0.5), [0, 2], [
             Hint([], "Half of two is one, of each kind: the share may be used up."),
         ]),
@@ -132,6 +167,13 @@ def _of_shares() -> list[Case]:
         ]),
         Case("three kinds, clusters of several", _held("aabbccdde", "xxyyzzxyz", 0.67), [0, 1, 2, 3, 4, 5], [
             Hint(lambda got: True, "Each kind has its own room: two of three x, two of three y, two of three z."),
+        ]),
+        Case("most of one kind", _held("ccb", "yxy", 0.6), [2], [
+            Hint([0, 1], "Cluster c has a record of kind x, too, for which there is no room: ask for each kind."),
+        ]),
+        Case("two of one kind and one of another", _held("abbbc", "yxxyx", 0.67), [0, 4], [
+            Hint(lambda got: 1 in got, "Cluster b needs room for kind y, too, of which none is left: ask for each "
+                 "kind, not for that of most of its records."),
         ]),
         Case("nothing held out", _held("abc", "xyx", 0.0), []),
         Case("numbers as names", lambda answer: answer([7, 3, 7, 1], [0, 0, 0, 0], 0.5), [0, 2], [
@@ -144,6 +186,7 @@ def _of_shares() -> list[Case]:
 def _of_the_split() -> list[Case]:
     return [
         Case("no duplicates", _held("abcdefgh", "xxxxyyyy", 0.5), [0, 1, 4, 5], [
+            Hint(lambda got: isinstance(got[0], list | tuple), "Return one list: the held-out places alone."),
             Hint([0, 1, 2, 3], "Half of each kind, not half of all: here one kind is held out as a whole."),
             Hint([2, 3, 6, 7], "These are the ones to train on: return those that are held out."),
             Hint(lambda got: len(got) == 2, "Half of four is two, of each kind: the share may be used up."),
@@ -172,7 +215,8 @@ def _of_the_split() -> list[Case]:
         ]),
         Case("a mixed cluster that fits", _held("aabcde", "xyxyxy", 0.34), [0, 1], [
             Hint([0, 1, 2, 3], "A third of three is one of each kind, and cluster a takes both."),
-            Hint([], "One of each kind fits: 1 is less than 0.34 times 3."),
+            Hint(lambda got: 0 not in got, "Cluster a comes first and fits: it takes one of each kind, and 1 is less "
+                 "than 0.34 times 3."),
         ]),
         *_of_shares(),
     ]

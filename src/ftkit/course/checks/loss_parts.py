@@ -58,11 +58,21 @@ def _parts_by_counting() -> list[Case]:
             Hint([LN_2 / 4, 12 * LN_2 / 4], "Divide by the sum of the weights, not by the number of tokens."),
             Hint([LN_2 / 4, 6 * LN_2 / 4], "The weights of the tokens play no part in this."),
             Hint([LN_2, 2 * LN_2], "These are means of each micro-batch: divide by the weight of all together."),
-            Hint(lambda got: got[0] < LN_2 / 20, "A weight where no label stands must not count in the sum of weights: "
-                 "padding and prompts carry none."),
-            Hint(lambda got: True, "A weight belongs to the token at its own place, as a label does: shift both."),
+            Hint([LN_2 / 2, LN_2], "Divided by the number of micro-batches: divide by the weight of all label tokens."),
+            Hint([LN_2, 12 * LN_2], "These are sums: divide by the weight of all label tokens."),
+            Hint(_in_ratio(1, 36), "Each weight came in twice: it is one factor of its token's loss."),
+            Hint(lambda got: _in_ratio(1, 12)(got) and 0 < got[0] < LN_2 / 20, "A weight where no label stands must "
+                 "not count in the sum of weights: padding and prompts carry none."),
+            Hint(_in_ratio(9, 22), "A weight belongs to the token at its own place, as a label does: shift both."),
+            Hint(_in_ratio(-math.log(0.9), 4 * LN_2 - 4 * math.log(0.9)), "The logits at a place predict the next "
+                 "token: pair logits[:, :-1] with labels[:, 1:]."),
         ], tolerance=1e-5, reason=_SUMS),
     ]
+
+
+def _in_ratio(one: float, other: float):
+    """Whether two parts are as one to other, whatever both were divided by."""
+    return lambda got: len(got) == 2 and math.isclose(float(got[0]) * other, float(got[1]) * one, rel_tol=1e-4)
 
 
 def _drawn(seed: int = 0) -> tuple[list, list, list]:
@@ -88,7 +98,10 @@ def _token_by_token(logits: list, labels: list, weights: list) -> list[float]:
 
 
 def _gradients(answer, given: tuple, whole: bool) -> list[torch.Tensor]:
-    """The gradients of the logits: of each part sent backwards for itself, or of one big batch."""
+    """The gradients of the logits: of each part sent backwards for itself, or of one big batch.
+
+    Where a micro-batch has no label, all parts must take `backward`; elsewhere one without a graph is passed over.
+    """
     logits = [one.clone().requires_grad_() for one in given[0]]
     if whole:
         chances = [-one[:, :-1].log_softmax(-1) for one in logits]
@@ -98,8 +111,9 @@ def _gradients(answer, given: tuple, whole: bool) -> list[torch.Tensor]:
                       for wanted, worth in zip(given[1], given[2], strict=True))
         (sum(one.sum() for one in picked) / carried).backward()
         return [one.grad for one in logits]
+    every = not all((one[:, 1:] >= 0).any() for one in given[1])
     for part in answer(logits, given[1], given[2]):
-        if torch.is_tensor(part) and part.requires_grad:
+        if every or torch.is_tensor(part) and part.requires_grad:
             part.backward()
     return [torch.zeros_like(one) if one.grad is None else one.grad for one in logits]
 
@@ -118,11 +132,17 @@ def _parts_and_gradients() -> list[Case]:
     ]
 
 
-def _parts_at_the_edges() -> list[Case]:
-    def with_nothing():
-        logits, labels, weights = _short_and_long()
-        return logits, [labels[0], torch.full((2, 5), IGNORED)], weights
+def _with_nothing() -> tuple[list, list, list]:
+    logits, labels, weights = _short_and_long()
+    return logits, [labels[0], torch.full((2, 5), IGNORED)], weights
 
+
+def _of_small_weights() -> tuple[list, list, list]:
+    logits, labels, weights = _short_and_long()
+    return logits, labels, [one / 10 for one in weights]
+
+
+def _parts_at_the_edges() -> list[Case]:
     def first_label():
         return [_logits([[0.5, 0.5]])], [torch.tensor([[1, 1]])], [torch.tensor([[3.0, 1.0]])]
 
@@ -130,10 +150,18 @@ def _parts_at_the_edges() -> list[Case]:
         return [_logits([[0.5, 0.25, 0.5]])], [torch.tensor([[IGNORED, 1, 1]])], [torch.tensor([[1.0, 1.0, 0.0]])]
 
     return [
-        Case("a micro-batch without labels", lambda answer: answer(*with_nothing()), [LN_2, 0.0], [
+        Case("a micro-batch without labels", lambda answer: answer(*_with_nothing()), [LN_2, 0.0], [
             Hint(lambda got: any(math.isnan(one) for one in got), "A micro-batch without a label has a loss of 0: take "
                  "sums, and divide by the weight of all micro-batches, which is not 0."),
             Hint(lambda got: len(got) == 1, "A part for each micro-batch, also for one without a label."),
+        ], tolerance=1e-5, reason=_SUMS),
+        Case("backward on every part", lambda answer: _gradients(answer, _with_nothing(), whole=False),
+             _gradients(None, _with_nothing(), whole=True), [
+            Hint(Exception, "backward is called on every part, also on that of a micro-batch without a label: let it "
+                 "come of the logits, as a sum of products with 0 does."),
+        ], tolerance=1e-5, reason=_SUMS),
+        Case("weights that add up to 0.4", lambda answer: answer(*_of_small_weights()), [LN_2 / 4, 6 * LN_2 / 4], [
+            Hint([LN_2 / 10, 6 * LN_2 / 10], "Divide by the sum of the weights as it is, 0.4 here, not by 1 at least."),
         ], tolerance=1e-5, reason=_SUMS),
         Case("a label at the first place", lambda answer: answer(*first_label()), [LN_2], [
             Hint([LN_2 / 4], "Nothing predicts the first token of a row: its weight does not count either."),

@@ -1,5 +1,7 @@
 """Cases for shingles of mixed text, and for what stays of each cluster of near duplicates."""
 
+import random
+
 from ftkit.course.cases import Case, Hint, Rule
 
 _RIVER = [("河", "水"), ("水", "很"), ("很", "冷")]
@@ -18,6 +20,8 @@ def _short_texts() -> list[Case]:
     return [
         Case("shorter than n: two texts", lambda answer: (answer("感冒", 5), answer("胃痛", 5)),
              ({("感", "冒")}, {("胃", "痛")}), [
+            Hint(lambda got: any("" in one for one in got[0]), "A short text's shingle holds its own pieces alone: "
+                 "nothing is put in to reach n."),
             Hint((set(), set()), "A text of fewer than n pieces is one shingle of all its pieces. With none, all "
                  "short texts are the same text, and all but one are deleted."),
         ]),
@@ -38,6 +42,40 @@ def _short_texts() -> list[Case]:
              {("一", "鿿"), ("鿿", "azaz09")}, [
             Hint(lambda got: True, "Characters from U+4E00 to U+9FFF count, and letters and digits from a to z and 0 "
                  "to 9."),
+        ]),
+    ]
+
+
+_SIGNS = "Don't e-mail: A_b 37.5℃,wifi6坏了\ncafé"
+_SIGN_PIECES = "don t e mail a b 37 5 wifi6 坏 了 caf".split()
+
+
+def _among(*pieces: str):
+    """A test: whether one of the pieces stands in a shingle."""
+    return lambda got: any(piece in one for one in got for piece in pieces)
+
+
+def _signs_between() -> list[Case]:
+    return [
+        Case("signs between, and two lines", lambda answer: answer(_SIGNS, 2),
+             set(zip(_SIGN_PIECES, _SIGN_PIECES[1:], strict=False)), [
+            Hint(_among("café"), "é is none of the letters a to z: it separates. \\w takes it for a letter."),
+            Hint(_among("a_b", "_"), "An underscore is no letter: it separates."),
+            Hint(_among("dont", "ab", "375", "email"), "A sign separates: put a space in its place, or 37.5 becomes "
+                 "375."),
+            Hint(_among("don't", "e-mail", "37.5"), "An apostrophe, a hyphen and a dot separate, inside a word or a "
+                 "number, too."),
+            Hint(lambda got: ("了", "wifi6") in got or ("5", "坏") in got, "A run ends where a Chinese character "
+                 "begins, and stands before it: wifi6, then 坏."),
+            Hint(lambda got: ("了", "caf") not in got, "A sign or a line break separates pieces and no more: a shingle "
+                 "goes on across it."),
+        ]),
+        Case("letters and digits of other scripts", lambda answer: answer("㐀好 ３x ß٣ ﬁ", 1), {("好",), ("x",)}, [
+            Hint(_among("㐀"), "㐀 is U+3400: characters from U+4E00 to U+9FFF count here."),
+            Hint(_among("ss", "fi", "3x"), "Turn the text to lower case and change nothing else: ß, ﬁ and full-width "
+                 "digits separate."),
+            Hint(lambda got: True, "Letters from a to z and digits from 0 to 9 count: \\w and \\d take those of all "
+                 "scripts."),
         ]),
     ]
 
@@ -67,10 +105,12 @@ def shingle_cases() -> list[Case]:
         Case("both in one text", lambda answer: answer("我的 Wifi6 坏了", 3), set(_MIXED), [
             Hint(lambda got: any("wifi" in one for one in got), "Digits belong to the run of letters: wifi6 is one "
                  "piece."),
+            Hint(_among("Wifi6"), "Capital letters are no difference: turn the text to lower case."),
             Hint(lambda got: not any("wifi6" in one for one in got), "A run of letters and digits is one piece among "
                  "the characters, where it stands."),
         ]),
         *_short_texts(),
+        *_signs_between(),
     ]
 
 
@@ -88,6 +128,9 @@ def _ties_and_rings() -> list[Case]:
         Case("equally long", lambda answer: answer([7, 7, 7], [(2, 1), (0, 2)]), [0], [
             Hint(lambda got: len(got) == 1, _TIES),
         ]),
+        Case("equally long, and a shorter one first", lambda answer: answer([0, 6, 6], [(2, 0), (2, 1)]), [1], [
+            Hint([2], "Of equally long records the first one stays, by its place and not by the way it was reached."),
+        ]),
         Case("equally long, far apart", lambda answer: answer([2] * 9, [(8, 1)]), [0, 1, 2, 3, 4, 5, 6, 7], [
             Hint([0, 2, 3, 4, 5, 6, 7, 8], _TIES),
         ]),
@@ -100,12 +143,41 @@ def _ties_and_rings() -> list[Case]:
         ]),
         Case("a ring", lambda answer: answer([1, 2, 3], [(0, 1), (1, 2), (2, 0)]), [2]),
         Case("nothing", lambda answer: answer([], []), []),
-        Case("a cluster of 2,000 in a chain", lambda answer: answer(
-            list(range(2000)), [(at, at + 1) for at in range(1999)]), [1999], [
-            Hint(RecursionError, "A chain is as long as it likes: follow it with a loop."),
+        Case("a record of length 0", lambda answer: answer([0], []), [0], [
+            Hint([], "A record without a near duplicate stays, an empty one, too: begin with none, not with length 0."),
         ]),
         Case("the kind of result", lambda answer: answer([1, 2], [(0, 1)]), Rule(
-            "a list", lambda got: isinstance(got, list))),
+            "a list", lambda got: isinstance(got, list | tuple)), [Hint(lambda got: True, "Return a list.")]),
+    ]
+
+
+def _long_chain() -> tuple[list[int], list[tuple[int, int]]]:
+    """A cluster of 2,000 whose lengths and pairs come in a drawn order: no number of passes that is set is enough."""
+    drawn = random.Random(3)
+    pairs = [(at, at + 1) for at in range(1999)]
+    drawn.shuffle(pairs)
+    return drawn.sample(range(2000), 2000), pairs
+
+
+def _joined_late() -> list[Case]:
+    lengths, chain = _long_chain()
+    return [
+        Case("a pair joins two clusters", lambda answer: answer([9, 4, 7], [(0, 1), (2, 2), (0, 2)]), [0], [
+            Hint([0, 2], "Record 2 has a cluster of its own when the third pair comes: join the two clusters."),
+        ]),
+        Case("the last of three pairs", lambda answer: answer([4, 0, 9, 1], [(0, 3), (1, 2), (1, 3)]), [2], [
+            Hint([0, 2], "1 is near 3 and 3 near 0: what a later pair joins reaches back to the earlier ones."),
+        ]),
+        Case("pairs that run backwards", lambda answer: answer([4, 8, 0, 9], [(1, 3), (3, 2), (0, 2)]), [3], [
+            Hint(lambda got: len(got) > 1, "0 is near 2, 2 near 3 and 3 near 1: one pass over the pairs does not "
+                 "carry that to all four."),
+        ]),
+        Case("a cluster of 2,000 in a chain", lambda answer: answer(list(lengths), list(chain)),
+             [lengths.index(1999)], [
+            Hint(RecursionError, "A chain is as long as it likes: follow it with a loop."),
+            Hint(lambda got: len(got) > 1, "A fixed number of passes, or of steps from record to record, is too few "
+                 "for a long chain: go on until nothing changes."),
+        ]),
     ]
 
 
@@ -137,4 +209,5 @@ def kept_cases() -> list[Case]:
                  "members then belong together, not the two of the pair alone."),
         ]),
         *_ties_and_rings(),
+        *_joined_late(),
     ]

@@ -1,142 +1,18 @@
-"""Cases for answers that clip gradients and that move a weight by one step. Knows nothing about a notebook."""
-
-import math
+"""Cases for an answer that moves a weight by one step. Knows nothing about a notebook."""
 
 import torch
 
-from ftkit.course.cases import Case, Hint, Rule
+from ftkit.course.cases import Case, Hint
 from ftkit.course.results import same
 
 _SUMS = "sums of float32 in another order differ in the last of their seven figures"
-_BFLOAT16 = "bfloat16 holds two to three figures, and is rounded once"
-_FLOAT16 = "float16 holds three figures, and is rounded once"
-
-
-def clipping() -> list[Case]:
-    """Gradients of 3 and 4, whose norm is 5 together."""
-    return [*_clipped_by_hand(), *_left_alone(), *_in_other_types(), *_no_finite_norm()]
-
-
-def _clipped(gradients: list, most: float, *, norm: bool = False):
-    """What an answer leaves of the gradients, or what it returns."""
-    def run(answer):
-        mine = [None if one is None else torch.as_tensor(one).clone() for one in gradients]
-        found = answer(mine, most)
-        return found if norm else [one for one in mine if one is not None]
-    return run
-
-
-_THREE_FOUR = [torch.tensor([3.0, 0.0]), None, torch.tensor([[0.0], [4.0]])]
-
-
-def _tensors(*numbers: list) -> list[torch.Tensor]:
-    return [torch.tensor(one) for one in numbers]
-
-
-def _clipped_by_hand() -> list[Case]:
-    return [
-        Case("a norm of 5, at most 1", _clipped(_THREE_FOUR, 1.0), _tensors([0.6, 0.0], [[0.0], [0.8]]), [
-            Hint(AttributeError, "A weight that took no part has None for a gradient: pass over it."),
-            Hint(TypeError, "A weight that took no part has None for a gradient: pass over it."),
-            Hint(_tensors([1.0, 0.0], [[0.0], [1.0]]), "Each tensor was clipped for itself, which turns the gradient: "
-                 "one norm over all, one factor for all."),
-            Hint(_tensors([3.0, 0.0], [[0.0], [4.0]]), "Nothing was changed: write into the tensors, with mul_."),
-            Hint(lambda got: _alike(got, [3 / 7, 4 / 7]), "The norm of all is not the sum of the norms: add up the "
-                 "squares, then take the root."),
-            Hint(lambda got: _alike(got, [3 / 25, 4 / 25]), "The root is missing: the norm is 5 here, not 25."),
-            Hint(lambda got: _alike(got, [0.75, 1.0]), "This goes by the largest entry: the norm is the root of the "
-                 "sum of squares."),
-            Hint(lambda got: _alike(got, [1.2, 1.6]) or _alike(got, [0.6 * math.sqrt(2), 0.8 * math.sqrt(2)]),
-                 "Add the squares up: no mean."),
-        ], tolerance=1e-6, reason=_SUMS),
-        Case("what is returned", _clipped(_THREE_FOUR, 1.0, norm=True), 5.0, [
-            Hint(1.0, "The norm before clipping is what a log needs: this is the one after it."),
-            Hint(0.2, "The norm before clipping is wanted, not the factor."),
-            Hint(lambda got: isinstance(got, list), "The norm before clipping is to be returned; the gradients are "
-                 "changed in place."),
-        ], tolerance=1e-6, reason=_SUMS),
-        Case("at most 2", _clipped([[6.0, 8.0]], 2.0), _tensors([1.2, 1.6]), [
-            Hint(lambda got: _alike(got, [0.6, 0.8]), "Scaled to 1: `most` is 2 here."),
-        ], tolerance=1e-6, reason=_SUMS),
-        Case("a single number and three dimensions", _clipped([2.0, [[[1.0, 2.0]]]], 1.5),
-             [torch.tensor(1.0), torch.tensor([[[0.5, 1.0]]])], tolerance=1e-6, reason=_SUMS),
-    ]
-
-
-def _alike(got: list, want: list[float]) -> bool:
-    return torch.allclose(torch.stack([got[0].flatten()[0], got[-1].flatten()[-1]]), torch.tensor(want), atol=1e-4)
-
-
-def _left_alone() -> list[Case]:
-    low = torch.tensor([0.1, 0.2, 0.7]) / 3
-    return [
-        Case("below the limit: the same bits", _clipped([low], 10.0), [low], [
-            Hint(lambda got: float(got[0].norm()) > 1, "Scaled up: a short gradient stays as short as it is."),
-            Hint(lambda got: True, "A short gradient stays as it is, to the last bit: do not multiply it at all."),
-        ]),
-        Case("exactly at the limit", _clipped([[3.0, 4.0]], 5.0), _tensors([3.0, 4.0])),
-        Case("all zero", _clipped([[0.0, 0.0], [0.0]], 1.0), _tensors([0.0, 0.0], [0.0]), [
-            Hint(lambda got: bool(got[0].isnan().any()), "A norm of 0 divides by 0, and 0/0 is nan: leave it alone."),
-            Hint(ZeroDivisionError, "A norm of 0 divides by 0: leave such gradients alone."),
-        ]),
-        Case("nothing but None", _clipped([None, None], 1.0, norm=True), 0.0, [
-            Hint(Exception, "Where no weight took part the norm is 0.0."),
-        ]),
-        Case("no gradient at all", _clipped([], 1.0, norm=True), 0.0, [
-            Hint(Exception, "Of an empty list the norm is 0.0."),
-        ]),
-    ]
-
-
-def _in_other_types() -> list[Case]:
-    coarse = torch.full((4096,), 1.0, dtype=torch.bfloat16)
-    halves = torch.full((4,), 300.0, dtype=torch.float16)
-    return [
-        Case("float16, entries of 300", _clipped([halves], 1.0, norm=True), 600.0, [
-            Hint(math.inf, "300² is 90,000, and float16 ends at 65,504: turn into float64 before squaring."),
-        ], tolerance=1e-6, reason=_SUMS),
-        Case("float16, clipped", _clipped([halves], 1.0), [torch.full((4,), 0.5, dtype=torch.float16)], [
-            Hint(lambda got: not got[0].any(), "The factor came out as 0: 300² does not fit float16."),
-        ], tolerance=1e-3, same_dtype=True, reason=_FLOAT16),
-        Case("float32, entries of 1e30", _clipped([[3e30, 4e30]], 1.0, norm=True), 5e30, [
-            Hint(math.inf, "The square of 1e30 does not fit float32: turn into float64 before squaring."),
-        ], tolerance=1e-6, reason=_SUMS),
-        Case("float32, entries of 1e-30", _clipped([[3e-30, 4e-30]], 1.0, norm=True), Rule(
-            "5e-30", lambda got: abs(float(got) - 5e-30) < 1e-35), [
-                Hint(0.0, "The square of 1e-30 is 0 in float32: turn into float64 before squaring."),
-        ]),
-        Case("4096 entries of bfloat16", _clipped([coarse], 32.0, norm=True), 64.0, tolerance=1e-6, reason=_SUMS),
-        Case("bfloat16 stays bfloat16", _clipped([coarse], 32.0), [coarse / 2], tolerance=1e-2, same_dtype=True,
-             reason=_BFLOAT16),
-    ]
-
-
-def _no_finite_norm() -> list[Case]:
-    drawn = torch.randn(50, 7, generator=torch.Generator().manual_seed(2))
-    norm = math.sqrt(sum(one * one for one in drawn.flatten().tolist()))
-    return [
-        Case("inf among them", _clipped([[math.inf, 2.0]], 1.0), _tensors([math.inf, 2.0]), [
-            Hint(lambda got: bool(got[0].isnan().any()), "inf · (1/inf) is nan, and a good number beside it became 0: "
-                 "with an infinite norm leave all of them, so that whoever skips the step sees what came."),
-            Hint(lambda got: True, "With an infinite norm leave all of them, so that whoever skips the step sees what "
-                 "came."),
-        ]),
-        Case("nan among them", _clipped([[math.nan, 2.0]], 1.0), _tensors([math.nan, 2.0]), [
-            Hint(lambda got: True, "With a norm of nan leave all of them: a factor of nan would spoil the others."),
-        ]),
-        Case("nan is returned", _clipped([[math.nan, 2.0], [1.0]], 1.0, norm=True), math.nan, [
-            Hint(lambda got: True, "A norm of nan is told, not hidden."),
-        ]),
-        Case("350 numbers, drawn: the norm", _clipped([drawn[:20], None, drawn[20:]], 3.0, norm=True), norm,
-             tolerance=1e-6, reason=_SUMS),
-        Case("350 numbers, drawn", _clipped([drawn[:20], None, drawn[20:]], 3.0),
-             [drawn[:20] * (3 / norm), drawn[20:] * (3 / norm)], tolerance=1e-6, reason=_SUMS),
-    ]
+_OWN_TYPE = ("Each of the two keeps the type that it came in: turn the weight into the weight's at the end, and the "
+             "momentum into the momentum's.")
 
 
 def moving() -> list[Case]:
     """A learning rate of 0.1, betas of 0.5 and 0.75, and few entries, so that all can be done on paper."""
-    return [*_moves(), *_momenta(), *_decays(), *_moves_at_the_edges(), *_moves_by_rule()]
+    return [*_moves(), *_momenta(), *_decays(), *_moves_at_the_edges(), *_types(), *_moves_by_rule()]
 
 
 def _moved(weight, grad, momentum, rate=0.1, betas=(0.5, 0.75), decay=0.0, part=0):
@@ -233,11 +109,52 @@ def _moves_at_the_edges() -> list[Case]:
         Case("a gradient of 0", _moved([1.0, 1.0], [0.0, 1.0], [3.0, 0.0]), [1.0, 0.8], [
             Hint(lambda got: got[0] != 1.0, "An entry whose gradient is 0 has nothing to agree with: it stays."),
         ], tolerance=1e-6, reason=_SUMS),
-        Case("bfloat16 stays bfloat16", lambda answer: [str(one.dtype) for one in answer(
-            *(torch.ones(2, 2, dtype=torch.bfloat16) for _ in range(3)), 0.1, 0.9, 0.99, 0.1)],
-             ["torch.bfloat16"] * 2, [
-                 Hint(lambda got: True, "Weight and momentum keep their type."),
+        Case("a row that did not occur", _moved([1.0, 1.0], [1.0, 0.0], [1.0, 0.0]), [0.8, 1.0], [
+            Hint([0.9, 1.0], "An entry whose gradient and momentum are 0 is not kept, as u·g is 0 there; and it is one "
+                 "of the n all the same."),
+        ], tolerance=1e-6, reason=_SUMS),
+        Case("a gradient of 1e-25", _moved([1.0, 1.0], [1e-25, 1.0], [0.0, 0.0]), [0.9, 0.9], [
+            Hint([1.0, 0.8], "The product of two numbers as small as 1e-25 is 0 in float32: multiply g by the sign u."),
+        ], tolerance=1e-6, reason=_SUMS),
+        Case("new tensors, also where nothing moves", _given_back, [False, False], [
+            Hint(lambda got: True, "What came in came back: the optimizer keeps the old weight, so return a new "
+                 "tensor, with clone() where nothing is computed."),
         ]),
+    ]
+
+
+def _given_back(answer) -> list[bool]:
+    weight, grad, momentum = torch.ones(2), torch.tensor([1.0, -1.0]), torch.tensor([-5.0, 5.0])
+    found = answer(weight, grad, momentum, 0.1, 0.5, 0.75, 0.0)
+    return [one is other for one, other in zip(found, (weight, momentum), strict=True)]
+
+
+def _types() -> list[Case]:
+    coarse, fine = torch.bfloat16, torch.float32
+
+    def moved(weight, grad, momentum):
+        return lambda answer: answer(*(torch.full((2, 2), 1.001, dtype=one) for one in (weight, grad, momentum)),
+                                     0.1, 0.5, 0.75, 0.1)
+
+    def types(*given):
+        return lambda answer: [str(one.dtype) for one in moved(*given)(answer)]
+
+    return [
+        Case("bfloat16 stays bfloat16", types(coarse, coarse, coarse), ["torch.bfloat16"] * 2, [
+            Hint(lambda got: True, "Weight and momentum keep their type."),
+        ]),
+        Case("bfloat16, but for a momentum of float32", types(coarse, coarse, fine),
+             ["torch.bfloat16", "torch.float32"], [Hint(lambda got: True, _OWN_TYPE)]),
+        Case("float32, but for a momentum of bfloat16", types(fine, fine, coarse),
+             ["torch.float32", "torch.bfloat16"], [Hint(lambda got: True, _OWN_TYPE)]),
+        Case("bfloat16, but for a gradient of float32", types(coarse, fine, coarse), ["torch.bfloat16"] * 2, [
+            Hint(lambda got: True, _OWN_TYPE),
+        ]),
+        Case("the figures of a momentum of float32", lambda answer: moved(coarse, coarse, fine)(answer)[1],
+             torch.full((2, 2), 1.00075), [
+            Hint(lambda got: bool((got == 1).all()), "1.001 became 1: the momentum was turned into bfloat16 on the "
+                 "way, which holds two to three figures."),
+        ], tolerance=1e-6, reason=_SUMS),
     ]
 
 

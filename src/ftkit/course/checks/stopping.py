@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from ftkit.course.cases import Case, Hint
 
 _GOOD = [9.0, 5.0, 4.0, 4.5, 4.2, 4.1, 4.05, 3.0, 2.0]
+_NO_LIMIT = ("The first finite perplexity is a gain, however large: begin with None or infinity, not with a number "
+             "that looks large.")
 _CREEPING = [100.0, 96.0, 92.5, 89.5, 88.0, 80.0]
 
 
 def stopping() -> list[Case]:
     """Evaluations every 10 steps, given one by one as a training gives them: what is read too early is too late."""
-    return [*_by_hand(), *_small_gains(), *_no_numbers(), _lazily(), _drawn()]
+    return [*_by_hand(), *_beyond_the_usual(), *_small_gains(), *_no_numbers(), _lazily(), _drawn()]
 
 
 def _steps(perplexities: list[float]) -> Iterator[tuple[int, float]]:
@@ -20,18 +22,24 @@ def _steps(perplexities: list[float]) -> Iterator[tuple[int, float]]:
 
 
 def _stopped(perplexities: list[float], patience: int, min_gain: float = 0.0):
-    return lambda answer: list(answer(_steps(perplexities), patience, min_gain))
+    return lambda answer: _listed(answer(_steps(perplexities), patience, min_gain))
+
+
+def _listed(found: object) -> object:
+    return list(found) if isinstance(found, tuple) else found
 
 
 def _by_hand() -> list[Case]:
     return [
         Case("patience 3", _stopped(_GOOD, 3), [60, 30], [
+            Hint(lambda got: isinstance(got, int | float), "Two steps are to be returned: the one at which the "
+                 "training ended, and the one to go back to."),
             Hint([30, 60], "The step at which the training ends comes first, then the one to go back to."),
             Hint([60, 60], "Go back to the step with the lowest perplexity, not to the last one."),
             Hint([70, 30], "Three evaluations without a gain are enough: the training ends with the third."),
             Hint([50, 30], "The evaluation with the gain does not count: 4.5, 4.2 and 4.1 are the three without one."),
             Hint([90, 90], "4.2 and 4.1 are lower than the evaluation before them, and no gain: compare with the "
-                 "lowest so far, and end the training when patience runs out."),
+                 "last gain, 4.0, and end the training when patience runs out."),
             Hint([6, 3], "Return steps, as they stand in the stream, not places in it."),
             Hint(lambda got: got[1] in (4.0, 30.0) and got[0] == 4.0, "Return steps, not perplexities."),
         ]),
@@ -57,6 +65,23 @@ def _by_hand() -> list[Case]:
     ]
 
 
+def _beyond_the_usual() -> list[Case]:
+    return [
+        Case("an evaluation before step 1", lambda answer: _listed(answer(iter([(0, 5.0), (10, 6.0), (20, 7.0)]), 2,
+                                                                          0.0)), [20, 0], [
+            Hint([20, None], "Step 0 is a step, and false in Python: ask whether there is one with `is None`."),
+        ]),
+        Case("perplexities of an untrained model", _stopped([22_026.0, 22_026.0, 22_026.0, 22_026.0, 1.0], 3), [40, 10],
+             [Hint(lambda got: got[1] is None, _NO_LIMIT)]),
+        Case("a perplexity of 3e12", _stopped([3e12] * 5, 3), [40, 10], [
+            Hint(lambda got: got[1] is None, _NO_LIMIT),
+        ]),
+        Case("a thousandth lower", _stopped([5.004, 5.001, 5.003, 5.002], 3), [40, 20], [
+            Hint([40, 10], "5.001 is lower than 5.004: compare them as they come, not rounded."),
+        ]),
+    ]
+
+
 def _small_gains() -> list[Case]:
     return [
         Case("gains of 4 % where 5 % count", _stopped(_CREEPING[:2], 1, 0.05), [20, 20], [
@@ -66,6 +91,8 @@ def _small_gains() -> list[Case]:
             Hint(lambda got: got[0] == 30, "Small gains add up: compare with the last perplexity that counted as a "
                  "gain, here 100 and then 92.5, not with the lowest or the last."),
             Hint([50, 30], "A gain too small to count is a lower perplexity all the same: go back to the lowest."),
+            Hint([60, 60], "Too much counted as a gain: min_gain is a share of the last gain's perplexity, and 88 is "
+                 "4.9 % below 92.5."),
         ]),
         Case("exactly the share", _stopped([100.0, 75.0, 75.0], 1, 0.25), [20, 20], [
             Hint([30, 20], "More than the share is needed: 75 is exactly a quarter below 100."),
@@ -79,6 +106,7 @@ def _small_gains() -> list[Case]:
 def _no_numbers() -> list[Case]:
     return [
         Case("nan in between", _stopped([9.0, math.nan, math.nan, 8.0, 9.0], 3), [50, 40], [
+            Hint([20, 10], "nan is one evaluation without a gain, no more: the training ends when patience runs out."),
             Hint(lambda got: got[1] in (20, 30), "nan is never the lowest: every comparison with it is false, so ask "
                  "whether the new one is lower."),
             Hint(lambda got: got[1] == 10, "nan took the place of the best, and nothing is lower than nan: every "
@@ -100,7 +128,7 @@ def _no_numbers() -> list[Case]:
         Case("infinity at first", _stopped([math.inf, 9.0, math.inf, math.inf], 2), [40, 20], [
             Hint(lambda got: got[1] == 10, "Infinity is no perplexity to go back to."),
         ]),
-        Case("nothing but infinity", _stopped([math.inf] * 3, 3, 0.1), [30, None], [
+        Case("nothing but infinity", _stopped([math.inf] * 5, 3, 0.1), [30, None], [
             Hint(lambda got: True, "Infinity is no gain, and no perplexity to go back to."),
         ]),
     ]
@@ -128,7 +156,7 @@ def _drawn() -> Case:
     draw = random.Random(6)
     runs = [([draw.choice([math.nan, math.inf, *[draw.uniform(2, 4) for _ in range(9)]]) for _ in range(14)],
              draw.randint(1, 4), draw.choice([0.0, 0.05, 0.3])) for _ in range(60)]
-    return Case("60 trainings, drawn", lambda answer: [list(answer(_steps(one), patience, gain))
+    return Case("60 trainings, drawn", lambda answer: [_listed(answer(_steps(one), patience, gain))
                                                        for one, patience, gain in runs],
                 [_by_looking_back(*one) for one in runs])
 

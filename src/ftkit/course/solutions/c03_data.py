@@ -74,8 +74,8 @@ def smallest_seq_len(lengths, lost_share, multiple):
 
 
 def visible_tokens(position_ids, window=None):
-    sample = (position_ids == 0).cumsum(1)  # (rows, width): counts up where a sample begins
-    same = sample[:, :, None] == sample[:, None, :]  # (rows, width, width)
+    record = (position_ids == 0).cumsum(1)  # (rows, width): counts up where a record begins
+    same = record[:, :, None] == record[:, None, :]  # (rows, width, width)
     back = position_ids[:, :, None] - position_ids[:, None, :]  # how far the one stands behind the other
     visible = same & (back >= 0)
     return visible if window is None else visible & (back < window)
@@ -94,10 +94,10 @@ EQUIVALENT = {
         "inside = token != end -> inside = -(token != end)": "-True is as true as True",
     },
     "03.7": {
-        "sample = (position_ids == 0).cumsum(1) -> sample = -(position_ids == 0).cumsum(1)":
-            "numbers of samples are compared with each other alone",
-        "sample = (position_ids == 0).cumsum(1) -> sample = (position_ids == 0).cumsum(-1)": _ONE_DIMENSION,
-        "same = sample[:, :, None] == sample[:, None, :] -> same = sample[:, :, None] == sample[:, None]":
+        "record = (position_ids == 0).cumsum(1) -> record = -(position_ids == 0).cumsum(1)":
+            "numbers of records are compared with each other alone",
+        "record = (position_ids == 0).cumsum(1) -> record = (position_ids == 0).cumsum(-1)": _ONE_DIMENSION,
+        "same = record[:, :, None] == record[:, None, :] -> same = record[:, :, None] == record[:, None]":
             "a slice of all that is left may be left out",
         "back = position_ids[:, :, None] - position_ids[:, None, :] -> "
         "back = position_ids[:, :, None] - position_ids[:, None]": "a slice of all that is left may be left out",

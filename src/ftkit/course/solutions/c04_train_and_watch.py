@@ -49,7 +49,8 @@ def cautious_lion(weight, grad, momentum, learning_rate, beta1, beta2, weight_de
     agrees = move * grad > 0
     move = move * agrees * (agrees.numel() / agrees.sum().clamp(min=1))
     shrunk = weight * (1 - learning_rate * weight_decay) if weight.dim() > 1 else weight
-    return shrunk - learning_rate * move, beta2 * momentum + (1 - beta2) * grad
+    kept = beta2 * momentum + (1 - beta2) * grad
+    return (shrunk - learning_rate * move).to(weight.dtype), kept.to(momentum.dtype)
 
 
 def early_stop(stream, patience, min_gain):
@@ -96,5 +97,11 @@ EQUIVALENT = {
         "shrunk = weight * (1 - learning_rate * weight_decay) if weight.dim() > 1 else weight -> "
         "shrunk = weight * (1 - learning_rate * weight_decay) if grad.dim() > 1 else weight":
             "a gradient has the shape of its weight",
+        "return ((shrunk - learning_rate * move).to(weight.dtype), kept.to(momentum.dtype)) -> "
+        "return ((shrunk - learning_rate * move).to(weight), kept.to(momentum.dtype))":
+            "the type of a tensor is taken from the tensor, too",
+        "return ((shrunk - learning_rate * move).to(weight.dtype), kept.to(momentum.dtype)) -> "
+        "return ((shrunk - learning_rate * move).to(weight.dtype), kept.to(momentum))":
+            "the type of a tensor is taken from the tensor, too",
     },
 }
