@@ -103,6 +103,7 @@ _MISTAKES = {
                                     "< math.inf else one * (most / norm) for one in gradients]))[0]",
         "The list is the caller's": "clip_by(norm, gradients.__setitem__(slice(None), there))",
         "The norm is still a tensor": "torch.tensor(clip_by(norm))",
+        "no margin": "scale(most / norm if most * 0.999 < norm < math.inf and norm != most else 1) or norm",
         "A norm of exactly": "scale(most / (norm + 1e-6) if most <= norm < math.inf else 1) or norm",
         "such a norm drowns in it": "scale(most / (norm + 1e-6) if most < norm < math.inf else 1) or norm",
         "does not fit float16: multiply once": "[one.mul_(most).div_(norm) for one in there if most < norm < math.inf] "

@@ -95,6 +95,9 @@ def _left_alone() -> list[Case]:
             Hint(lambda got: float(got[0].norm()) > 1, "Scaled up: a short gradient stays as short as it is."),
             Hint(lambda got: True, "A short gradient stays as it is, to the last bit: do not multiply it at all."),
         ]),
+        Case("a little below the limit: the same bits", _clipped([low], 0.24503), [low], [
+            Hint(lambda got: True, "A norm of 0.24495 is not above 0.24503: no margin, leave every bit as it is."),
+        ]),
         Case("exactly at the limit", _clipped([[3.0, 4.0]], 5.0), _tensors([3.0, 4.0]), [
             Hint(lambda got: True, "A norm of exactly `most` is not above it: leave every bit as it is."),
         ]),
