@@ -229,6 +229,33 @@ def test_the_figures_on_the_page_and_in_the_claims_are_those_of_the_cards(cards)
     assert not page.refresh_claims(CLAIMS, evidence(cards), check=True)
 
 
+def test_what_the_lesson_says_about_the_figures_is_so(cards):
+    recipe, rates, epochs, remedies, fixed = (cards[group] for group in GROUPS)
+
+    def each(group, one, other, what="held_out"):
+        """Whether one point's figure is lower than another's, for each seed."""
+        return [a < b for a, b in zip(recorded.values(group, f"{one}: {what}"),
+                                      recorded.values(group, f"{other}: {what}"), strict=True)]
+
+    by_rate_left = ["constant", "linear", "warm-up 40"]
+    assert all(all(each(recipe, *pair)) for pair in zip(by_rate_left, by_rate_left[1:], strict=False))
+    assert all(each(recipe, "linear", "cosine")) and all(each(recipe, "linear", "no clipping"))
+    assert all(each(recipe, "lion, rate x 1.6", "rate x 4")) and min(mean(rates, "rate x 16"),
+                                                                     mean(rates, "lion, rate x 6.4")) > 5
+    assert all(each(recipe, "full, rate x 10, warm-up 16", "full, rate x 10"))
+    assert mean(recipe, "warm-up 8") > mean(recipe, "linear")  # nothing gained, if little lost
+    assert mean(epochs, "lora", "right after 24") > mean(epochs, "lora", "right after 10")
+    assert mean(epochs, "lora", "alarm") < 7 < mean(epochs, "lora", "best epoch")
+    over = {point: mean(remedies, point) for point in TABLES["remedies"][0]["remedies"]}
+    assert sorted((name for name in over if name.startswith("over")), key=over.get)[:2] == ["over: 128 records",
+                                                                                           "over: 40 steps"]
+    assert over["over: dropout 0.1"] > over["overfitting"]
+    assert sorted((name for name in over if name.startswith("under")), key=over.get) == [
+        "under: 4 times the steps", "under: rate x 4", "under: all linear modules", "under: rank 8",
+        "under: alpha x 4", "underfitting"]
+    assert abs(mean(fixed, "warm-up 100") - mean(fixed, "warm-up 19")) < 0.01
+
+
 if __name__ == "__main__":
     shipped = {group: recorded.shipped(STEM, group) for group in GROUPS}
     PAGE.write_text(renewed(shipped), "utf-8")
