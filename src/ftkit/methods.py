@@ -128,6 +128,21 @@ def default_learning_rate(method: str, total_parameters: int) -> float:
     return small if total_parameters <= SMALL_MODEL else large
 
 
+def defaults(method: str) -> dict:
+    """The settings that a method takes, and the values that stand for those left out.
+
+    Raises:
+        Refusal: an unknown method.
+
+    Example:
+        >>> defaults("freeze")
+        {'layers': 2}
+    """
+    if method not in _METHODS:
+        raise unknown("method", method, _METHODS)
+    return dict(_METHODS[method][1])
+
+
 def _full(model: nn.Module) -> None:
     _refuse_quantised(model, "full")
     model.requires_grad_(True)

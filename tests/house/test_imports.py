@@ -27,6 +27,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
                  "pypdf", "trafilatura"}), "methods": (5, {"peft", "bitsandbytes", "safetensors"} | TORCH),
     "evaluate": (5, {"sklearn", "sacrebleu", "rouge_score", "transformers"} | TORCH),
     "train": (6, {"accelerate", "tensorboard", "safetensors"} | TORCH), "plots": (6, {"matplotlib", "numpy"}),
+    "trials": (7, {"transformers"}),
     "pretrain": (7, {"tokenizers", "transformers", "safetensors"} | TORCH),
     "notebooks": (7, {"papermill", "nbformat", "nbconvert", "latex2mathml", "nbclient", "ipykernel",
                       "jupyter_client", "zmq", "psutil"}),

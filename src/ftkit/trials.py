@@ -1,0 +1,240 @@
+"""One fine-tuning, from a few settings to its scores: what a sweep, a lesson or a widget runs again and again.
+
+Knows nothing about grids, processes, notebooks or widgets.
+"""
+
+import random
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from ftkit import methods
+from ftkit.chat import Example, encode_all, with_template
+from ftkit.data.reading import read
+from ftkit.data.splitting import split
+from ftkit.device import resident_peak_gib
+from ftkit.errors import refusal
+from ftkit.files import sha256
+from ftkit.hub import EMBEDDED, find_model, load_model, model_hash
+from ftkit.runs import Run, open_run
+from ftkit.tiny import clinic, exam
+from ftkit.train.config import TrainConfig
+from ftkit.train.loop import train
+
+SEQ_LEN = 512  # tokens
+LOSS_RECORDS = 96  # of the held-out split, for the loss; all of them are asked for the score
+ANSWER_TOKENS = 64
+CURVE_POINTS = 8  # of the held-out loss over a training
+SCORES = ("held_out", "all")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Everything that decides one fine-tuning.
+
+    Args:
+        method: a name that `methods.prepare` knows.
+        settings: the method's own, such as rank or alpha; what is left out has the method's default.
+        learning_rate: the highest of the schedule; 0.0 takes the method's default.
+        max_steps: optimizer steps, 1 or more.
+        batch_size: records of a step.
+        records: so many, drawn by the seed; 0 takes all.
+        seed: of the records drawn, their order, dropout and what a method begins with.
+        model: the embedded base, a folder, or a hub name.
+        data: a file, a folder or a hub name; empty takes the clinic.
+        columns: which column plays which part; empty goes by the usual names.
+
+    Raises:
+        Refusal: a number is out of range.
+    """
+
+    method: str = "lora"
+    settings: Mapping = field(default_factory=dict)
+    learning_rate: float = 0.0
+    max_steps: int = 160
+    batch_size: int = 8
+    records: int = 0
+    seed: int = 0
+    model: str = EMBEDDED
+    data: str = ""
+    columns: str = ""
+
+    def __post_init__(self):
+        if isinstance(self.records, bool) or not isinstance(self.records, int) or self.records < 0:
+            raise refusal("records", "a whole number, 0 (all) or more", self.records)
+        if self.learning_rate != 0.0:
+            self.config(self.learning_rate)
+
+    def config(self, learning_rate: float) -> TrainConfig:
+        """How it is trained, at a rate."""
+        return TrainConfig(learning_rate=learning_rate, max_steps=self.max_steps, batch_size=self.batch_size,
+                           eval_every=max(1, self.max_steps // CURVE_POINTS), seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What trials of one model and one data set share, read once.
+
+    Args:
+        examples: the records to train on, encoded.
+        held_out: those that the loss is measured on.
+        asked: held-out questions of the clinic; empty with records of one's own.
+        files: a name and a SHA-256 for each data file.
+    """
+
+    tokenizer: object
+    examples: Sequence[Example]
+    held_out: Sequence[Example]
+    asked: Sequence[dict]
+    files: Sequence[dict]
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills rows."""
+        pad_id = self.tokenizer.pad_token_id
+        return self.tokenizer.eos_token_id if pad_id is None else pad_id
+
+
+@lru_cache(maxsize=2)
+def material(model: str = EMBEDDED, data: str = "", columns: str = "") -> Material:
+    """The records of a data set, encoded for a model; the same ones are held out whatever a trial's seed.
+
+    Raises:
+        Refusal: no such model or data, or no record that can be used.
+    """
+    from transformers import AutoTokenizer
+
+    if data:
+        reading = read(data, columns or None)
+        parts, files, asked = split(reading.records, 0.1, seed=0), reading.files, ()
+    else:
+        parts = clinic.records("train"), clinic.records("held_out")
+        files, asked = [{"name": "clinic", "sha256": sha256(repr(parts).encode())}], parts[1]
+    tokenizer = with_template(AutoTokenizer.from_pretrained(find_model(model)))
+    examples, _ = encode_all(parts[0], tokenizer, SEQ_LEN)
+    held_out, _ = encode_all(parts[1][:LOSS_RECORDS], tokenizer, SEQ_LEN)
+    return Material(tokenizer, examples, held_out, asked, files)
+
+
+@dataclass
+class Begun:
+    """A trial whose model is ready to learn; made by `begin`."""
+
+    trial: Trial
+    material: Material
+    prepared: methods.Prepared
+    learning_rate: float
+    trace: list[dict] = field(default_factory=list)
+    step_cpu_s: list[float] = field(default_factory=list)
+
+    def records(self, run: Run | None = None) -> Iterator[dict]:
+        """One record a step while the model learns, as `train` gives them; kept in `trace` too."""
+        examples, many = self.material.examples, self.trial.records
+        if many:
+            examples = _drawn(examples, many, self.trial.seed)
+        stream = train(self.prepared.model, examples, self.trial.config(self.learning_rate),
+                       held_out=self.material.held_out, run=run, pad_id=self.material.pad_id)
+        done = run.trace()[-1]["step"] if run is not None and run.trace() else 0
+        began_s = time.process_time()
+        for record in stream:
+            self.trace.append(record)
+            if record["held_out_loss"] is None and record["step"] > done:
+                self.step_cpu_s.append(time.process_time() - began_s)
+            yield record
+            began_s = time.process_time()
+
+    def metrics(self) -> dict:
+        """What the training cost and where its losses went; no question is asked."""
+        curve = [(one["step"], one["held_out_loss"]) for one in self.trace if one["held_out_loss"] is not None]
+        last = self.trace[-CURVE_POINTS:]
+        return {"held_out_loss": curve[-1][1], "loss": statistics.fmean(one["loss"] for one in last), "curve": curve,
+                "trainable": self.prepared.trainable, "total": self.prepared.total,
+                "saved_bytes": 4 * self.prepared.trainable, "optimizer_bytes": 8 * self.prepared.trainable,
+                "step_cpu_s": statistics.median(self.step_cpu_s) if self.step_cpu_s else None,
+                "train_s": self.trace[-1]["elapsed_s"], "train_tokens": sum(one["real_tokens"] for one in self.trace)}
+
+    def scores(self, which: str = "held_out") -> dict:
+        """The share of clinic questions answered right; with "all" the test split's and the general exam's, too.
+
+        Nothing with records of one's own: the clinic's questions are not about them.
+        """
+        if not self.material.asked:
+            return {}
+        found = {"clinic": self._clinic(self.material.asked)["accuracy"]}
+        if which == "all":
+            test = self._clinic(clinic.records("test"))
+            items = exam.general_exam()
+            general = exam.score_exam(self._answers([item["question"] for item in items]), items)
+            found |= {"test": test["accuracy"], "test_en": test["en"], "test_zh": test["zh"],
+                      "general": general["accuracy"]}
+        return found
+
+    def _clinic(self, asked: Sequence[dict]) -> dict:
+        return clinic.score(self._answers(asked), asked)
+
+    def _answers(self, prompts: Sequence) -> list[str]:
+        from ftkit.evaluate.answers import answers
+
+        return answers(self.prepared.model, self.material.tokenizer, prompts, ANSWER_TOKENS, batch_size=64)
+
+
+def begin(trial: Trial) -> Begun:
+    """The trial with its records read and its model prepared.
+
+    Raises:
+        Refusal: an unknown method or setting, no such model or data.
+    """
+    shared = material(trial.model, trial.data, trial.columns)
+    small = trial.model == EMBEDDED
+    model, _ = load_model(trial.model, device="cpu" if small else "auto", dtype="float32" if small else "auto",
+                          quantization="nf4" if trial.method == "qlora" else None)
+    size = sum(parameter.numel() for parameter in model.parameters())
+    seeded = {"seed": trial.seed} if "seed" in methods.defaults(trial.method) else {}
+    prepared = methods.prepare(model, trial.method, **{**seeded, **trial.settings})
+    rate = trial.learning_rate or methods.default_learning_rate(trial.method, size)
+    return Begun(trial, shared, prepared, rate)
+
+
+def run_trial(out_dir: str = "", method: str = "lora", learning_rate: float = 0.0, max_steps: int = 160,
+              batch_size: int = 8, records: int = 0, seed: int = 0, model: str = EMBEDDED, data: str = "",
+              columns: str = "", score: str = "held_out", **settings) -> dict:
+    """The metrics of one trial; with a folder it is a run there, which goes on where it was killed.
+
+    Args:
+        out_dir: the run's folder; empty keeps nothing.
+        score: "held_out", or "all" for the test split and the general exam besides.
+        settings: the method's own; see `Trial` for all else.
+
+    Raises:
+        Refusal: a setting is unknown or out of range, or the folder holds another run.
+    """
+    if score not in SCORES:
+        raise refusal("score", " or ".join(SCORES), score)
+    trial = Trial(method, settings, learning_rate, max_steps, batch_size, records, seed, model, data, columns)
+    begun = begin(trial)
+    if not out_dir:
+        return _measured(begun, None, score)
+    parameters = asdict(trial) | {"settings": dict(begun.prepared.settings), "learning_rate": begun.learning_rate,
+                                  "score": score}
+    parameters.pop("seed")
+    entry = {"name": Path(model).name, "sha256": model_hash(model)}
+    with open_run(Path(out_dir), parameters, name="trial", seed=seed, data=list(begun.material.files),
+                  model=entry) as run:
+        if run.card.status == "done":
+            return run.card.metrics
+        return run.finish(_measured(begun, run, score)).metrics
+
+
+def _measured(begun: Begun, run: Run | None, score: str) -> dict:
+    before_gib = resident_peak_gib()
+    for _ in begun.records(run):
+        pass
+    peak_gib = resident_peak_gib()
+    return begun.metrics() | {"peak_gib": peak_gib, "before_gib": before_gib} | begun.scores(score)
+
+
+def _drawn(examples: Sequence, many: int, seed: int) -> list:
+    return random.Random(f"records {seed}").sample(list(examples), min(many, len(examples)))
