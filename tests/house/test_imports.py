@@ -32,7 +32,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "notebooks": (7, {"papermill", "nbformat", "nbconvert", "latex2mathml", "nbclient", "ipykernel",
                       "jupyter_client", "zmq", "psutil"}),
     "doctor": (7, TORCH | {"psutil", "bitsandbytes", "matplotlib", "packaging", "huggingface_hub"}),
-    "widgets": (9, {"ipywidgets", "IPython", "matplotlib"}),
+    "widgets": (9, {"ipywidgets", "IPython", "matplotlib"} | TORCH),
     "course": (10, TORCH | {"nbformat", "psutil"}),
     "cli": (11, set()),
 }
