@@ -1,34 +1,44 @@
-"""A made-up star of trials, in the form in which the shipped ones come."""
+"""A person at a front end, made up; and a training process that says what it is told to, without torch."""
 
-import math
-from itertools import chain
+import sys
 
 import pytest
 
-from ftkit.cards import Card
+from ftkit.widgets import live_trial
 
-BASE = {"rank": 8, "alpha": 16.0, "dropout": 0.0, "target_modules": "all-linear", "use_rslora": False, "layers": "all",
-        "rank_pattern": {}, "modules_to_save": [], "seed": 0}
-CHANGES = [{}, *({"rank": rank} for rank in (1, 2, 32)), *({"alpha": alpha} for alpha in (4.0, 64.0)),
-           {"dropout": 0.1}, {"learning_rate": 2e-3}, {"target_modules": ["q_proj", "v_proj"]}]
-
-
-def card_of(change, seed, method="lora", status="done", **metrics):
-    """One run of the star; its losses are made up, and are lower with a higher rank."""
-    rate = change.get("learning_rate", 8e-3)
-    settings = BASE | {name: value for name, value in change.items() if name != "learning_rate"} | {"seed": seed}
-    rank = settings["rank"]
-    end = 0.3 - 0.02 * math.log2(rank) + 0.005 * seed + (rate != 8e-3) * 0.1
-    curve = [[step, end * (1 + 160 / step) / 2] for step in range(20, 161, 20)]
-    found = {"held_out_loss": end, "loss": end, "curve": curve, "clinic": 0.5 - end, "trainable": 30_000 * rank,
-             "total": 4_500_000, "saved_bytes": 120_000 * rank, "optimizer_bytes": 240_000 * rank, "step_cpu_s": 0.1,
-             "train_s": 16.0 + seed} | metrics
-    parameters = {"method": method, "settings": settings, "learning_rate": rate, "max_steps": 160, "batch_size": 8,
-                  "records": 0, "model": "ftkit-tiny", "data": "", "columns": "", "score": "held_out"}
-    return Card("trial", parameters, seed, "2026-01-01", status=status, metrics=found)
+SAYS = """
+import json, sys, time
+def say(**event):
+    print(json.dumps(event), flush=True)
+say(ready=True)
+for line in sys.stdin:
+    trial = json.loads(line)
+    if trial["seed"] == 13:
+        say(refused="rank must be 1 or more, got 13.")
+        continue
+    if trial["seed"] == 14:
+        sys.exit(3)
+    steps = trial["max_steps"]
+    for step in range(1, steps + 1):
+        say(record={"step": step, "loss": 2 / step, "held_out_loss": 1 / step if step % 4 == 0 else None})
+        time.sleep(60 if trial["seed"] == 15 and step == 2 else 0.001)
+    say(asking=True)
+    parameters = {name: value for name, value in trial.items() if name != "seed"}
+    say(done={"parameters": parameters, "metrics": {
+        "held_out_loss": 0.125, "clinic": 0.75, "trainable": 1000, "saved_bytes": 4000, "optimizer_bytes": 8000,
+        "curve": [[step, 1 / step] for step in range(4, steps + 1, 4)], "step_cpu_s": 0.1, "train_s": 1.0}})
+"""
 
 
 @pytest.fixture
-def star():
-    """Nine settings, one change at a time around a default, three seeds each."""
-    return list(chain.from_iterable([card_of(change, seed) for seed in range(3)] for change in CHANGES))
+def live(monkeypatch):
+    """Everything is shown as to a person who can click."""
+    monkeypatch.setattr("ftkit.widgets.shell.live", lambda: True)
+
+
+@pytest.fixture
+def quick_training(monkeypatch, tmp_path):
+    """Trials that take milliseconds; seed 13 is refused, seed 14 kills the process, seed 15 hangs at step 2."""
+    script = tmp_path / "says.py"
+    script.write_text(SAYS, "utf-8")
+    monkeypatch.setattr(live_trial, "COMMAND", (sys.executable, str(script)))

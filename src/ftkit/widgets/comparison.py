@@ -188,8 +188,9 @@ def picture(comparison: Comparison, columns: Mapping[str, Column], across: str, 
     """All rows as points in two columns; those on the front are filled."""
     canvas = Canvas(1, height_inches=4.2)
     axes = canvas.axes[0]
-    placed = sorted((row for row in comparison.rows if {across, upwards} <= row.values.keys()), key=lambda row: row.name)
-    for number, row in enumerate(placed):  # by name: a method keeps its look however rows are sorted
+    by_name = sorted(comparison.rows, key=lambda row: row.name)  # a method keeps its look however rows are sorted
+    placed = [row for row in by_name if {across, upwards} <= row.values.keys()]
+    for number, row in enumerate(placed):
         (x, *x_ends), (y, *y_ends) = row.values[across], row.values[upwards]
         colour = COLOURS[number % len(COLOURS)]
         axes.errorbar(x, y, xerr=_whiskers(x, x_ends), yerr=_whiskers(y, y_ends), color=colour, capsize=3, linewidth=1,

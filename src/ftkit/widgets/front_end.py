@@ -17,6 +17,14 @@ def hears_while_running() -> bool:
     return bool(getattr(_kernel(), "_supports_kernel_subshells", False))
 
 
+def hear_while_running_(widget) -> None:
+    """Lets what is done to a widget be heard by the thread that the front end sends it to, beside the cell that runs.
+
+    ipykernel 7.4 hands it to whoever told the widget something last: to the cell, which hears nothing until it ends.
+    """
+    widget.comm._reply_subshell_for = lambda data, subshell: subshell
+
+
 def cell() -> tuple[str, str]:
     """Which cell is running, and which of its runs this is; two empty texts outside of a kernel."""
     from IPython import get_ipython

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import ftkit
 
-_MODULE = "ftkit.widgets.trial_worker"
+COMMAND = (sys.executable, "-m", "ftkit.widgets.trial_worker")
 ENDED = "ended"
 
 
@@ -39,8 +39,8 @@ class LiveTrial:
                 return
             paths = [str(Path(ftkit.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", _MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, text=True, encoding="utf-8", start_new_session=True,  # no Ctrl-C of a cell's
+                COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                encoding="utf-8", start_new_session=True,  # a cell that is interrupted is none of its business
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
             self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True,
                                               name="ftkit live trial")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ftkit.errors import refusal
 from ftkit.train.curves import GapAlarm, curves_of, gap_alarm_of, smoothed
-from ftkit.widgets.front_end import hears_while_running, live
+from ftkit.widgets.front_end import hear_while_running_, hears_while_running, live
 from ftkit.widgets.shell import close_with_children
 
 _PATIENCE = 20  # drawing waits so many times as long as it takes, so that it costs at most a twentieth
@@ -164,6 +164,7 @@ class _StopButton:
 
         self._button = widgets.Button(description="Stop", tooltip="End the training after the step that runs")
         self._button.on_click(self._press)
+        hear_while_running_(self._button)
         said = widgets.HTML("<small>ends the training after the step that runs. If nothing happens, this front end "
                             "keeps presses back until the cell ends: interrupt the kernel instead.</small>")
         self._box = widgets.HBox([self._button, said])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from ftkit.cards import Card
-from ftkit.errors import refusal
+from ftkit.errors import unknown
 from ftkit.widgets import grid_picture, point
 from ftkit.widgets.grid import COSTS, MEASURES, SCORES, SEED, View, compute, grid_of, knobs_of, metric, with_card, words
 from ftkit.widgets.knob import Knob
@@ -66,7 +66,7 @@ class SweepExplorer(Shell):
         with self._turn:
             for name, value in knobs.items():
                 if name not in self._chosen:
-                    raise refusal("knob", f"one of {', '.join(self._chosen)}", name)
+                    raise unknown("knob", name, self._chosen)
                 self._turned(name, point.parse(name, words(value), self._chosen[name]))
                 if self._box is not None:
                     self._knobs[name].set_(self._chosen[name])
