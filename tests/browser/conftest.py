@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "jupyter.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "jupyter_pages.py"
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 
@@ -42,7 +42,7 @@ def lab(jupyter, browser, tmp_path_factory):
 
 @pytest.fixture
 def opened(jupyter, browser, lab, request):
-    """Opens a notebook of these cells on a new page: `opened(cell, cell)`; `page.errors` holds what went wrong on it."""
+    """Opens a notebook of these cells: `page = opened(cell, cell)`; `page.errors` holds what went wrong on it."""
     address, folder = lab
     name = f"{request.node.name.partition('[')[0]}.ipynb"
     page = browser.new_page(viewport={"width": 1280, "height": 900})

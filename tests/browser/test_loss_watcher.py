@@ -9,11 +9,6 @@ def records():
 watcher = LossWatcher(every_s=0.3)
 trace = list(watcher.watch(records()))
 print("steps", len(trace), watcher.stopped)"""
-AFTER = """import threading
-from ipywidgets import Widget
-left = [kind for kind in ("Button", "HBox", "HTML") for one in Widget._instances.values() if type(one).__name__ == kind] \\
-    if hasattr(Widget, "_instances") else []
-print("left", left)"""
 
 
 def test_stop_ends_the_loop_at_the_next_step_and_the_picture_says_so(opened, jupyter):

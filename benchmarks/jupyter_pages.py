@@ -1,4 +1,4 @@
-"""A JupyterLab with a folder and settings of its own, and a browser to use it with: for benchmarks and browser tests."""
+"""A JupyterLab with a folder and settings of its own, and a browser to use it: for benchmarks and browser tests."""
 
 import os
 import shutil
