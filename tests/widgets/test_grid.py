@@ -19,7 +19,7 @@ def test_knobs_are_the_usual_ones_and_whatever_else_differs(grid, star, trial_ca
     assert grid.knobs["rank"] == (1, 2, 8, 32) and grid.knobs["target_modules"] == ("all-linear", ("q_proj", "v_proj"))
     assert grid.seeds == (0, 1, 2) and len(grid.settings) == 9
     more = grid_of([*star, trial_card({"use_rslora": True}, 0), trial_card({"layers": [0, 1]}, 0)])
-    assert list(more.knobs)[5:] == ["use_rslora", "layers"] and more.knobs["layers"] == ("all", (0, 1))
+    assert list(more.knobs)[5:] == ["use_rslora", "layers"] and more.knobs["layers"] == ((0, 1), "all")
 
 
 def test_the_default_is_the_centre_of_the_star_or_the_one_that_was_named(grid, star):

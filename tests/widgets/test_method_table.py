@@ -90,7 +90,7 @@ def test_what_cannot_be_compared_is_refused(rows, columns, trial_card):
         compute(rows, columns, sorted_by="speed")
     with pytest.raises(Refusal, match="matters must be columns of which less or more is better, got 'general'"):
         compute(rows, {**columns, "general": Column("exam", "")}, ("general",))
-    with pytest.raises(Refusal, match="better must be one of 'less', 'more', '', got 'lower'. "):
+    with pytest.raises(Refusal, match="better must be one of 'less', 'more', '', got 'lower'"):
         Column("file", "lower")
     table = MethodTable(ROWS)
     with pytest.raises(Refusal, match="choice must be one of matters, sorted_by, descending, across, upwards"):

@@ -22,19 +22,20 @@ class GridPicture:
         cost: a metric, to the right.
         score: a metric, upwards.
         trained: cards that were made here and not shipped.
+        highest: a loss that has to have room, such as the first of a training that runs.
     """
 
-    def __init__(self, grid: Grid, cost: str, score: str, trained: Sequence[Card] = ()):
+    def __init__(self, grid: Grid, cost: str, score: str, trained: Sequence[Card] = (), highest: float = 0.0):
         self._grid, self._cost, self._score = grid, cost, score
         self._canvas = Canvas()
         self._curves, self._points = self._canvas.axes
-        self._draw_curves_(grid)
+        self._draw_curves_(grid, highest)
         self._draw_points_(grid, [id(card) for card in trained])
         self._canvas.keep_()
         self._lines = [self._curves.plot([], [], color=COLOURS[0], animated=True)[0]
                        for _ in range(max(len(setting.cards) for setting in grid.settings))]
         self._live = [self._curves.plot([], [], animated=True, color=COLOURS[1], **look)[0]
-                      for look in ({"linewidth": 0.8, "alpha": 0.6}, {"marker": "^", "linewidth": 2})]
+                      for look in ({"linewidth": 0.8, "marker": "."}, {"marker": "^", "linewidth": 2})]
         self._mark = self._points.plot([], [], "*", markersize=18, color=COLOURS[1], markeredgecolor="black",
                                        animated=True)[0]
 
@@ -58,17 +59,17 @@ class GridPicture:
         self._mark.set_data(*_columns([place] if place else []))
         return self._canvas.png([*self._lines, *self._live, self._mark])
 
-    def _draw_curves_(self, grid: Grid) -> None:
+    def _draw_curves_(self, grid: Grid, highest: float) -> None:
         axes, curves = self._curves, [_curve(card) for setting in grid.settings for card in setting.cards]
         for place, card in enumerate(grid.default.cards):
             axes.plot(*_curve(card), label="default, each seed" if not place else None, **DEFAULT_LOOK)
         axes.plot([], [], color=COLOURS[0], linewidth=2, label="shown, each seed (chosen one thick)")
-        axes.plot([], [], color=COLOURS[1], marker="^", label="training now: each step, held out")
+        axes.plot([], [], color=COLOURS[1], marker="^", label="training now: steps, held out")
         losses = sorted(loss for _, ys in curves for loss in ys if loss > 0)
         if losses:
             axes.set_xlim(0, max((xs[-1] for xs, _ in curves if xs), default=1) * 1.03)
             axes.set_yscale("log")
-            axes.set_ylim(losses[0] / 1.2, losses[-1] * 1.2)
+            axes.set_ylim(losses[0] / 1.2, max(losses[-1], highest) * 1.2)
             _plain_ticks_(axes.yaxis)
         finish_(axes, "Held-out loss while training", "optimizer step", "nats per label token",
                 legend={"loc": "upper right"})

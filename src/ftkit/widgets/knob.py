@@ -35,7 +35,7 @@ class Knob:
         self._slid.layout.display = self._display()
         self._typed.observe(self._on_typed, "value")
         self._slid.observe(self._on_slid, "value")
-        self.box = widgets.HBox([self._typed, self._slid], layout=widgets.Layout(flex_flow="row wrap"))
+        self.box = widgets.HBox([self._typed, self._slid], layout=widgets.Layout(overflow="visible"))
 
     @property
     def value(self) -> object:

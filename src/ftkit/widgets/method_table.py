@@ -15,7 +15,8 @@ _STYLE = """<style>
 .ftkit-head button {white-space: normal; height: auto; min-height: 3.4em; line-height: 1.2; padding: 2px;
                     text-align: left; font-weight: bold}
 .ftkit-rows table {table-layout: fixed; width: 100%; border-collapse: collapse}
-.ftkit-rows td {padding: 3px 4px; text-align: left; vertical-align: top; overflow-wrap: anywhere}
+.ftkit-head, .ftkit-rows {min-width: 40em}
+.ftkit-rows td {padding: 3px 4px; line-height: 1.4; text-align: left; vertical-align: top; overflow-wrap: anywhere}
 .ftkit-rows tr.front {font-weight: bold}
 .ftkit-rows thead {position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)}
 </style>"""

@@ -8,7 +8,7 @@ from ftkit.quant.codebooks import DATA_TYPES
 from ftkit.widgets import quant_view
 from ftkit.widgets.knob import Knob
 from ftkit.widgets.shell import Shell
-from ftkit.widgets.still import Still, image, status, table
+from ftkit.widgets.still import Still, image, paragraph, status, table
 
 BLOCK_SIZES = (16, 32, 64, 128, 256, 512, 1024, 4096)
 LOOK_AT = ("Left, look at the steps: the error of a number is its distance to the stair. Right, look at whether the "
@@ -69,7 +69,7 @@ class QuantExplorer(Shell):
         self._kinds.observe(lambda change: self.choose(data_type=change["new"]), "value")
         self._double.observe(lambda change: self.choose(double=change["new"]), "value")
         self._said, self._shown, self._table = (widgets.HTML() for _ in range(3))
-        look = widgets.HTML(status(LOOK_AT))
+        look = widgets.HTML(paragraph(LOOK_AT))
         return widgets.VBox([widgets.HBox([self._kinds, self._size.box, self._double], layout=widgets.Layout(
             flex_flow="row wrap")), self._said, self._shown, look, self._table])
 

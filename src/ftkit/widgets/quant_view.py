@@ -84,7 +84,8 @@ def compute(weight: torch.Tensor, data_type: str = "nf4", block_size: int = 64, 
     counts = torch.bincount(codes, minlength=len(values)).double() / len(flat)
     levels, place = values.unique(return_inverse=True)  # fp4 has two codes for zero
     shares = torch.zeros(len(levels), dtype=torch.float64).index_add_(0, place, counts)
-    heights = torch.histc(flat / scales.clamp(min=1e-38), _BINS, -1, 1) / len(flat)
+    scaled = (flat / scales.clamp(min=1e-38)).clamp(-1, 1)  # scales that come from codes can be a little too small
+    heights = torch.histc(scaled, _BINS, -1, 1) / len(flat)
     error = (flat - back).pow(2).mean().sqrt() / flat.std(correction=0)
     return QuantView(data_type, block_size, double, tuple(levels.tolist()), tuple(shares.tolist()),
                      tuple(heights.tolist()), 100 * error.item(), blocks.bits_per_number(quantised))

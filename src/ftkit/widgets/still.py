@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from ftkit.tables import aligned
 
-_CELL = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
-_PICTURE = "max-width:100%;height:auto"
+_CELL = "text-align:left;vertical-align:top;padding:2px 12px 2px 0;line-height:1.4"
+_PICTURE = "width:100%;max-width:900px;min-width:560px;height:auto"  # a narrow page is scrolled: letters stay legible
+_TEXT = "line-height:1.4;max-width:60em;overflow-wrap:anywhere"
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,7 +40,7 @@ class Still:
 
     def _repr_html_(self):
         picture = image(self.png, self.alt) if self.png else ""
-        return f"<p>{html.escape(self.text)}</p>{picture}" + "".join(table(*one) for one in self.tables)
+        return paragraph(self.text) + picture + "".join(table(*one) for one in self.tables)
 
 
 def image(png: bytes, alt: str) -> str:
@@ -56,10 +57,15 @@ def table(headers: Sequence[str], rows: Sequence[Sequence]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def paragraph(text: str) -> str:
+    """A text as HTML."""
+    return f'<p style="{_TEXT}">{html.escape(text)}</p>'
+
+
 def status(text: str, wrong: bool = False) -> str:
     """A sentence as HTML that screen readers say when it changes."""
     role = "alert" if wrong else "status"
-    return f'<div role="{role}" aria-live="polite" style="overflow-wrap:anywhere">{html.escape(text)}</div>'
+    return f'<div role="{role}" aria-live="polite" style="{_TEXT}">{html.escape(text)}</div>'
 
 
 def _shown(cell: object) -> str:

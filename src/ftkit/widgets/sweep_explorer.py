@@ -15,7 +15,7 @@ from ftkit.widgets.grid import COSTS, MEASURES, SCORES, SEED, View, compute, gri
 from ftkit.widgets.knob import Knob
 from ftkit.widgets.live_trial import ENDED, LiveTrial
 from ftkit.widgets.shell import Shell
-from ftkit.widgets.still import Still, image, status, table
+from ftkit.widgets.still import Still, image, paragraph, status, table
 
 _EVERY_S = 0.4  # between two pictures while training
 
@@ -86,7 +86,7 @@ class SweepExplorer(Shell):
         measured = {**grid.knobs, SEED: grid.seeds}
         self._knobs = {name: Knob(name, values, self._chosen[name], self._parser(name), words, self._turned,
                                   lambda text: self._say_(text, wrong=True)) for name, values in measured.items()}
-        self._said, self._shown, self._table, self._news = (widgets.HTML() for _ in range(4))
+        self._said, self._shown, self._look, self._table, self._news = (widgets.HTML() for _ in range(5))
         axes = [widgets.Dropdown(description=name, options=[(MEASURES[one].words, one) for one in known],
                                  value=value, style={"description_width": "4em"})
                 for name, known, value in (("Cost", COSTS, self._cost), ("Score", SCORES, self._score))]
@@ -105,7 +105,7 @@ class SweepExplorer(Shell):
         self._live.warm_up()
         return widgets.VBox([
             widgets.HBox([knob.box for knob in self._knobs.values()], layout=row), self._said, self._shown,
-            widgets.HBox(axes, layout=row), self._table,
+            widgets.HBox(axes, layout=row), self._look, self._table,
             widgets.HBox([self._train, self._stop, self._bar], layout=row), self._news, self._command, self._file])
 
     def _start(self, _button=None) -> None:
@@ -119,10 +119,10 @@ class SweepExplorer(Shell):
     def _end(self, _button=None) -> None:
         was_training, steps = self._live.is_training, len(self._records)
         self._live.stop()  # not in a turn: what is listening may be waiting for one
-        self._live.warm_up()
         if was_training:
             with self._turn:
                 self._ended_(f"Stopped after step {steps}: nothing was added.")
+        self._live.warm_up()
 
     def _parser(self, name: str):
         return lambda text: point.parse(name, text, self._chosen[name])
@@ -143,7 +143,8 @@ class SweepExplorer(Shell):
 
     def _png(self, view: View) -> bytes:
         if self._picture is None:
-            self._picture = grid_picture.GridPicture(self._grid, self._cost, self._score, self._trained)
+            highest = max((one["loss"] for one in self._records), default=0.0)
+            self._picture = grid_picture.GridPicture(self._grid, self._cost, self._score, self._trained, highest)
         return self._picture.png(view, self._records)
 
     def _show(self) -> None:
@@ -152,6 +153,7 @@ class SweepExplorer(Shell):
             return
         view = self._view()
         self._draw_(view)
+        self._look.value = paragraph(grid_picture.caption(self._grid))
         self._table.value = table(*view.table)
         self._command.value = point.command(self._stem, self._chosen)
         self._file.value = point.parameter_file(self._chosen)
@@ -185,6 +187,8 @@ class SweepExplorer(Shell):
                 self._ended_(event.get("refused") or event[ENDED], wrong=True)
 
     def _recorded_(self, record: dict) -> None:
+        if not self._records:
+            self._picture = None  # drawn anew, with room for the first loss
         self._records.append(record)
         step, steps = record["step"], self._max_steps()
         self._bar.max, self._bar.value = steps, step
@@ -203,7 +207,7 @@ class SweepExplorer(Shell):
                     status="done", metrics=metrics)
         earlier = [one for one in self.cards if one.seed == seed and knobs_of(one) == knobs_of(card)]
         self._trained = [*(one for one in self._trained if one not in earlier), card]
-        self._grid, self._picture = with_card(self._grid, card), None
+        self._grid = with_card(self._grid, card)
         for name, knob in self._knobs.items():  # a value that was typed is a measured one now
             knob.set_(self._chosen[name])
         found = ", ".join(f"{MEASURES[name].words} {MEASURES[name].written(value)}" for name in SCORES
@@ -213,7 +217,7 @@ class SweepExplorer(Shell):
         self._ended_(f"Trained and added to the grid: {found}.{''.join(before)}")
 
     def _ended_(self, text: str, wrong: bool = False) -> None:
-        self._records = []
+        self._records, self._picture = [], None
         self._buttons_(training=False)
-        self._news_(text, wrong)
         self._show()
+        self._news_(text, wrong)
