@@ -85,6 +85,13 @@ def test_a_run_that_is_added_stands_in_the_grid_and_leaves_the_default(grid, tri
     assert view.measured and "1 seed." in view.text and more.default.knobs == grid.default.knobs
 
 
+def test_a_setting_that_came_after_the_cards_has_its_default_in_them(star, trial_card):
+    newer = trial_card({"allow_partial": False}, 5)  # the others do not say
+    grid = grid_of([*star, newer])
+    assert "allow_partial" not in grid.knobs and grid.default.seeds == [0, 1, 2, 5]
+    assert grid_of([*star, trial_card({"allow_partial": True}, 5)]).knobs["allow_partial"] == (False, True)
+
+
 def test_other_methods_and_unfinished_runs_are_left_out(star, trial_card):
     grid = grid_of([*star, trial_card({"rank": 64}, 0, method="full"), trial_card({"rank": 128}, 0, status="running")])
     assert grid.knobs["rank"] == (1, 2, 8, 32)

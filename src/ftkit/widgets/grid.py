@@ -12,6 +12,7 @@ from statistics import fmean
 
 from ftkit.cards import Card
 from ftkit.errors import refusal, unknown
+from ftkit.methods import defaults
 from ftkit.units import bytes_to_words
 
 KNOBS = ("rank", "alpha", "dropout", "target_modules", "learning_rate")
@@ -208,9 +209,8 @@ def words(value: object) -> str:
 
 def knobs_of(card: Card) -> dict:
     """All that a trial was asked for but its seed, so that it can be compared."""
-    given = {**{name: value for name, value in card.parameters.items() if name not in _NO_KNOBS},
-             **{name: value for name, value in card.parameters["settings"].items() if name not in _NO_KNOBS}}
-    return {name: _fixed(value) for name, value in given.items()}
+    given = {**card.parameters, **defaults("lora"), **card.parameters["settings"]}  # a setting may be newer than a card
+    return {name: _fixed(value) for name, value in given.items() if name not in _NO_KNOBS}
 
 
 def _fixed(value: object) -> object:

@@ -24,7 +24,8 @@ class SweepExplorer(Shell):
     """A grid of measured LoRA trials to explore: curves, score against cost, a table, and **Train this point**.
 
     The grid is a star around a default, so most combinations were never run. What is shown is always measured: where
-    the choice was not, its nearest measured neighbour, and a sentence that says so.
+    the choice was not, its nearest measured neighbour, and a sentence that says so. As long as it is shown to a person,
+    a process of its own stands ready to train.
 
     Args:
         cards: of trials, as `recorded.shipped` gives them; those of other methods are left out.
@@ -190,16 +191,13 @@ class SweepExplorer(Shell):
         if not self._records:
             self._picture = None  # drawn anew, with room for the first loss
         self._records.append(record)
-        step, steps = record["step"], self._max_steps()
+        step, steps = record["step"], self._training["max_steps"]
         self._bar.max, self._bar.value = steps, step
         if record["held_out_loss"] is not None or step == 1:
             found = "" if record["held_out_loss"] is None else f", held-out loss {record['held_out_loss']:.4f}"
             self._news_(f"Training: step {step} of {steps}{found}.")
         if step in (1, steps) or time.monotonic() >= self._drawn_s + _EVERY_S:
             self._draw_(self._view())
-
-    def _max_steps(self) -> int:
-        return self._training["max_steps"]
 
     def _done_(self, result: dict) -> None:
         seed, metrics = self._training["seed"], result["metrics"]
