@@ -5,6 +5,7 @@ Knows nothing about grids, processes, notebooks or widgets.
 
 import random
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from ftkit.data.reading import read
 from ftkit.data.splitting import split
 from ftkit.device import resident_peak_gib
 from ftkit.errors import refusal
-from ftkit.files import sha256
+from ftkit.files import DiskFull, sha256
 from ftkit.hub import EMBEDDED, find_model, load_model, model_hash
 from ftkit.runs import Run, open_run
 from ftkit.tiny import clinic, exam
@@ -152,7 +153,7 @@ class Begun:
         last = self.trace[-CURVE_POINTS:]
         return {"held_out_loss": curve[-1][1], "loss": statistics.fmean(one["loss"] for one in last), "curve": curve,
                 "trainable": self.prepared.trainable, "total": self.prepared.total,
-                "saved_bytes": 4 * self.prepared.trainable, "optimizer_bytes": 8 * self.prepared.trainable,
+                "saved_bytes": _saved_bytes(self.prepared), "optimizer_bytes": 8 * self.prepared.trainable,
                 "step_cpu_s": statistics.median(self.step_cpu_s) if self.step_cpu_s else None,
                 "train_s": self.trace[-1]["elapsed_s"], "train_tokens": sum(one["real_tokens"] for one in self.trace)}
 
@@ -234,6 +235,15 @@ def _measured(begun: Begun, run: Run | None, score: str) -> dict:
         pass
     peak_gib = resident_peak_gib()
     return begun.metrics() | {"peak_gib": peak_gib, "before_gib": before_gib} | begun.scores(score)
+
+
+def _saved_bytes(prepared: methods.Prepared) -> int | None:
+    """The bytes of the files that hold what was trained; None where there is no room to write them."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return sum(path.stat().st_size for path in methods.save(prepared, folder).iterdir())
+    except (DiskFull, OSError):
+        return None
 
 
 def _drawn(examples: Sequence, many: int, seed: int) -> list:
