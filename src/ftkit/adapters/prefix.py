@@ -161,7 +161,7 @@ def shape_of(decoder: nn.Module) -> tuple[int, int, int, torch.dtype]:
 def _kept_by(decoder: nn.Module, ids: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The keys and values that each layer keeps of these tokens; what has none, or not alike ones, is refused."""
     with evaluation_mode(decoder):
-        cache = decoder(input_ids=ids[None], use_cache=True).past_key_values
+        cache = getattr(decoder(input_ids=ids[None], use_cache=True), "past_key_values", None)
     pairs = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in getattr(cache, "layers", [])]
     shapes = {tuple(one.shape) if isinstance(one, torch.Tensor) else None for pair in pairs for one in pair}
     if len(shapes) != 1 or None in shapes:
