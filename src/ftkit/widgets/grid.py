@@ -164,6 +164,12 @@ def grid_of(cards: Iterable[Card], default: Mapping | None = None) -> Grid:
     return Grid(values, settings, _default(settings, default or {}))
 
 
+def asked_for(grid: Grid, chosen: Mapping) -> dict:
+    """What has to be said to run a choice: the usual knobs, the seed, and of the others those that are not default."""
+    return {name: value for name, value in chosen.items()
+            if name in (*KNOBS, SEED) or value != grid.default.knobs[name]}
+
+
 def with_card(grid: Grid, card: Card) -> Grid:
     """The grid with one more run; the default stays."""
     cards = [one for setting in grid.settings for one in setting.cards]
@@ -204,7 +210,8 @@ def words(value: object) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return ",".join(map(words, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def knobs_of(card: Card) -> dict:
@@ -233,18 +240,19 @@ def _default(settings: Sequence[Setting], given: Mapping) -> Setting:
     fit = [one for one in settings if all(one.knobs[name] == _fixed(value) for name, value in given.items())]
     if not fit:
         raise refusal("default", "among the cards", dict(given), "Leave it out, or give values that were run.")
-    return min(fit, key=lambda one: sum(_apart(one.knobs, other.knobs) for other in settings))
+    return min(fit, key=lambda one: sum(apart(one.knobs, other.knobs) for other in settings))
 
 
-def _apart(one: Mapping, other: Mapping) -> int:
+def apart(one: Mapping, other: Mapping) -> int:
+    """In how many knobs two choices differ."""
     return sum(one[name] != other[name] for name in one)
 
 
 def _distance(grid: Grid, setting: Setting, chosen: Mapping, moved: str) -> tuple:
     far = sum(_far(setting.knobs[name], chosen[name]) for name in grid.knobs)
-    return (_apart(setting.knobs, {name: chosen[name] for name in grid.knobs}),
+    return (apart(setting.knobs, {name: chosen[name] for name in grid.knobs}),
             moved in grid.knobs and setting.knobs[moved] != chosen[moved], far,
-            _apart(setting.knobs, grid.default.knobs))
+            apart(setting.knobs, grid.default.knobs))
 
 
 def _far(one: object, other: object) -> float:

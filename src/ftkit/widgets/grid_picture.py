@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ftkit.axes import COLOURS, finish_
 from ftkit.cards import Card
 from ftkit.widgets.canvas import Canvas
-from ftkit.widgets.grid import MEASURES, SEED, Grid, Setting, View, words
+from ftkit.widgets.grid import MEASURES, SEED, Grid, Setting, View, apart
 
 DEFAULT_LOOK = {"color": "#6B6B6B", "linestyle": "--", "linewidth": 1.2}
 _HERE = {"color": COLOURS[1], "marker": "^", "linestyle": "none"}
@@ -110,15 +110,10 @@ def told(view: View, cost: str, score: str) -> str:
 
 def caption(grid: Grid) -> str:
     """What to look at."""
-    varied = {name: values for name, values in grid.knobs.items() if len(values) > 1}
-    return (f"Left, look at how far the solid curves part from the dashed ones: less than the seeds differ among "
-            f"themselves is no difference. Right, look for points lower or higher than the square at no more cost. "
-            f"Measured: {len(grid.settings)} settings, each around one default: "
-            f"{'; '.join(f'{name} {_some(values)}' for name, values in varied.items())}.")
-
-
-def _some(values: Sequence) -> str:
-    return " ".join(words(value) for value in values)
+    near = sum(apart(setting.knobs, grid.default.knobs) == 1 for setting in grid.settings)
+    return ("Left, look at how far the solid curves part from the dashed ones: less than the seeds differ among "
+            "themselves is no difference. Right, look for points lower or higher than the square at no more cost. "
+            f"{len(grid.settings)} settings were measured, {near} of them one change away from the default.")
 
 
 def _curve(card: Card | None) -> tuple[list, list]:
