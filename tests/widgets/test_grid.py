@@ -6,7 +6,8 @@ import pytest
 
 from ftkit.cards import Card
 from ftkit.errors import Refusal
-from ftkit.widgets.grid import MEASURES, asked_for, compute, grid_of, metric, with_card, words
+from ftkit.widgets.grid import asked_for, compute, grid_of, with_card, words
+from ftkit.widgets.measures import MEASURES, metric
 
 
 @pytest.fixture
@@ -113,7 +114,8 @@ def test_what_cannot_be_a_grid_is_refused(trial_card, grid):
         compute(grid, {"rnak": 4})
 
 
-@pytest.mark.parametrize(("value", "text"), [(16.0, "16"), (0.0005, "0.0005"), (True, "true"), (5.656854, "5.656854"), ("last 2", "last 2"),
+@pytest.mark.parametrize(("value", "text"), [(16.0, "16"), (0.0005, "0.0005"), (True, "true"), (5.656854, "5.656854"),
+                                             ("last 2", "last 2"),
                                              (("q_proj", "v_proj"), "q_proj,v_proj"), ((0, 1), "0,1")])
 def test_values_are_written_as_somebody_would_type_them(value, text):
     assert words(value) == text

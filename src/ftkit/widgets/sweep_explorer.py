@@ -11,22 +11,10 @@ from datetime import UTC, datetime
 from ftkit.cards import Card
 from ftkit.errors import unknown
 from ftkit.widgets import grid_picture, point
-from ftkit.widgets.grid import (
-    COSTS,
-    MEASURES,
-    SCORES,
-    SEED,
-    View,
-    asked_for,
-    compute,
-    grid_of,
-    knobs_of,
-    metric,
-    with_card,
-    words,
-)
+from ftkit.widgets.grid import SEED, View, asked_for, compute, grid_of, knobs_of, with_card, words
 from ftkit.widgets.knob import Knob
 from ftkit.widgets.live_trial import ENDED, LiveTrial
+from ftkit.widgets.measures import COSTS, MEASURES, SCORES, metric
 from ftkit.widgets.shell import Shell
 from ftkit.widgets.still import Still, image, paragraph, status, table
 
