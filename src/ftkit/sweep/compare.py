@@ -15,6 +15,7 @@ from ftkit.sweep import settings
 from ftkit.sweep.chance import MOST_SEEDS, POWER, best_of_chance, seeds_needed, seeds_to_leave_zero
 from ftkit.sweep.settings import Setting
 from ftkit.sweep.summary import label_of
+from ftkit.units import counted
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,8 @@ def _needed(differences: Sequence[float]) -> dict[str, int | None]:
 def _side(points: Sequence[Mapping], metric: str, lower: bool, name: str, differing: Sequence[str]) -> Side:
     found = settings.ranked(points, metric, lower)
     if not found:
-        raise refusal(f"runs of {name}", f"finished, one at least with {metric}", "none", "Run them to their end first.")
+        raise refusal(f"runs of {name}", f"finished, one at least with {metric}", "none",
+                      "Run them to their end first.")
     spreads = [(len(one.scores), one.spread ** 2) for one in found if one.spread is not None]
     by_chance = None
     if spreads:  # the seeds of all settings say together how far a mean scatters
@@ -176,11 +178,11 @@ def _lines(found: Comparison) -> list[str]:
     lines = [f"{found.metric}, {'lower' if found.lower else 'higher'} is better"]
     for side in found.sides:
         spread = "" if side.chosen.spread is None else f" ± {side.chosen.spread:.2g}"
-        lines.append(f"  {side.name}: {side.chosen.mean:.4g}{spread} over {_many(len(side.chosen.scores), 'seed')}"
+        lines.append(f"  {side.name}: {side.chosen.mean:.4g}{spread} over {counted(len(side.chosen.scores), 'seed')}"
                      f"  ({side.label}{f'; the best of {side.settings} settings' if side.settings > 1 else ''})")
     lines += [f"  seed {_listed(left)} of {name} has no partner and is left out of the difference"
               for name, left in found.unpaired.items()]
-    lines.append(f"{b.name} − {a.name} over {_many(len(found.seeds), 'common seed')}: {_interval(found.difference)}")
+    lines.append(f"{b.name} − {a.name} over {counted(len(found.seeds), 'common seed')}: {_interval(found.difference)}")
     lines += [_verdict(found), *_chance_lines(found)]
     for metric, one in found.test.items():
         (mean_a, mean_b), difference = one["means"], one["difference"]
@@ -209,9 +211,9 @@ def _chance_lines(found: Comparison) -> list[str]:
             lines.append(f"{side.name} is the winner of {side.settings} with one seed each: how much of its lead is "
                          "luck cannot be said. Repeat it with other seeds.")
         elif side.settings > 1:
-            lines.append(f"{side.name} is the winner of {side.settings}: the best of so many equal settings beats their "
-                         f"mean by {side.by_chance:.2g} by luck alone, on average. Repeat the winner with new seeds "
-                         "before believing its lead.")
+            lines.append(f"{side.name} is the winner of {side.settings}: the best of so many equal settings beats "
+                         f"their mean by {side.by_chance:.2g} by luck alone, on average. Repeat the winner with new "
+                         "seeds before believing its lead.")
     return lines
 
 
@@ -232,7 +234,3 @@ def _interval(estimate: Estimate) -> str:
 
 def _listed(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(seeds)))
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"

@@ -189,7 +189,7 @@ def differing(points: Iterable[Mapping]) -> list[str]:
 
 
 _REASONS = {"pruned": "stopped early: others were better at the same step", "running": "not finished yet",
-            "stopped": "stopped before its end"}
+            "stopped": "stopped before its end", "waiting": "not begun yet"}
 
 
 def _setting(group: list[Mapping], metric: str) -> Setting:
@@ -212,7 +212,7 @@ def _read_point(path: Path) -> dict:
     if not isinstance(point, dict) or not {"id", "parameters", "status"} <= point.keys():
         raise refusal(f"{path.parent.name}/{path.name}", "a point with id, parameters and status", point,
                       "Delete its folder: the sweep runs it again.")
-    return {"metrics": {}, "error": None, **point, "metrics": point.get("metrics") or {}}
+    return {"error": None, **point, "metrics": point.get("metrics") or {}}
 
 
 def _read_card(path: Path) -> dict:
