@@ -50,9 +50,8 @@ class Price:
                  "memory": self.peak_gib and f"{bytes_to_words(self.peak_gib * GIB)} at its peak",
                  "disk": self.disk_bytes is not None and f"{bytes_to_words(self.disk_bytes)}, "
                          f"{bytes_to_words(self.free_bytes)} free"}
-        lines = [f"{counted(self.points, 'point')} to run", *(f"{name}: {words}" for name, words in known.items() if words),
-                 self.basis, *self.warnings]
-        return "\n".join(lines)
+        figures = [f"{name}: {words}" for name, words in known.items() if words]
+        return "\n".join([f"{counted(self.points, 'point')} to run", *figures, self.basis, *self.warnings])
 
     def refuse_full_disk(self) -> None:
         """Nothing, if the points' files have room.
