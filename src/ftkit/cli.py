@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import ftkit
+from ftkit import sweep_commands
 from ftkit.errors import Refusal, nearest, refusal
 
 _FILES = ("data", "exam", "model")  # parameters whose values may be a file or folder of the caller's
@@ -210,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     it.add_argument("--out", help="folder for the results (default: runs/NOTEBOOK-HASH)")
     it.add_argument("--limit", type=float, metavar="SECONDS", help="for the notebook (default: none)")
     command(show).add_argument("folder", help="folder of a run or a course")
+    sweep_commands.add_(command)
     it = command(tidy)
     it.add_argument("paths", nargs="*", help="notebooks or folders (default: the lessons)")
     it.add_argument("--check", action="store_true", help="change nothing; exit 1 if a notebook is not tidy")

@@ -32,9 +32,11 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "notebooks": (7, {"papermill", "nbformat", "nbconvert", "latex2mathml", "nbclient", "ipykernel",
                       "jupyter_client", "zmq", "psutil"}),
     "doctor": (7, TORCH | {"psutil", "bitsandbytes", "matplotlib", "packaging", "huggingface_hub"}),
+    "sweep": (8, TORCH | {"optuna", "distributed", "dask_jobqueue", "pandas", "scipy", "matplotlib", "psutil",
+                          "transformers"}),
     "widgets": (9, {"ipywidgets", "IPython", "matplotlib"}),
     "course": (10, TORCH | {"nbformat", "psutil"}),
-    "cli": (11, set()),
+    "sweep_commands": (10, set()), "cli": (11, set()),
 }
 
 

@@ -1,0 +1,83 @@
+"""One point from start to record: started in a process of its own, ended at its limit or when it is unwanted, noted.
+
+Knows nothing about the other points. It runs in the slot of an executor, so it may be another machine's: all it needs
+is a `Task`, and the sweep's folder under the same path.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ftkit.files import write_atomic
+from ftkit.sweep.calls import Call
+from ftkit.sweep.points import LOG, POINTS, Point, write_point
+from ftkit.sweep.processes import run_call
+
+END = ".end"  # a file in a point's folder: a word that says why it is to end
+_WORDS = {"pruned": "it was hopeless beside the others", "stopped": "the sweep was stopped"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A point that is to run.
+
+    Args:
+        point: as it stands.
+        out: the sweep's folder.
+        call: what its process is to do.
+        modules: what the warm parent imports first.
+        limit_s: seconds; None for no limit.
+        memory_gib: what it may allocate; None for no limit.
+    """
+
+    point: Point
+    out: str
+    call: Call
+    modules: Sequence[str] = ()
+    limit_s: float | None = None
+    memory_gib: float | None = None
+
+
+def supervised(task: Task) -> Point:
+    """The point after its run, noted in its folder; a point that fails is no error here."""
+    out, began_s = Path(task.out), time.monotonic()
+    folder = out / POINTS / task.point.id
+    folder.mkdir(parents=True, exist_ok=True)
+    point = write_point(out, replace(task.point, status="running", metrics={}, error=None, elapsed_s=None,
+                                     attempts=task.point.attempts + 1))
+    (folder / END).unlink(missing_ok=True)
+    try:
+        outcome = run_call(task.call, log=folder / LOG, modules=task.modules, limit_s=task.limit_s,
+                           memory_gib=task.memory_gib, unwanted=lambda: wanted_end(folder))
+    except KeyboardInterrupt:  # in a slot that is the main thread
+        write_point(out, replace(point, status="stopped", error=_WORDS["stopped"]))
+        raise
+    finally:
+        (folder / END).unlink(missing_ok=True)
+    ended = outcome.get("ended")
+    status = ended or ("done" if "metrics" in outcome else "failed")
+    return write_point(out, replace(
+        point, status=status, metrics=outcome.get("metrics", {}), peak_gib=outcome.get("peak_gib"),
+        error=_WORDS.get(ended, ended) if ended else outcome.get("error"),
+        elapsed_s=round(time.monotonic() - began_s, 3)))
+
+
+def end_point(out: Path, point: str, word: str) -> None:
+    """Asks for the end of a running point, on whatever machine it is.
+
+    Args:
+        point: its id.
+        word: the status that it gets: "pruned" or "stopped".
+    """
+    with suppress(OSError):
+        write_atomic(out / POINTS / point / END, word)
+
+
+def wanted_end(folder: Path) -> str | None:
+    """The word that asks for the end of the point in this folder; None where it may go on."""
+    try:
+        return (folder / END).read_text("utf-8") or None
+    except OSError:
+        return None
