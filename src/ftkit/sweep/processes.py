@@ -93,7 +93,7 @@ def can_fork() -> bool:
 
 def run_call(call: Call, *, log: Path, modules: Sequence[str] = (), limit_s: float | None = None,
              memory_gib: float | None = None, unwanted: Callable[[], str | None] = lambda: None) -> dict:
-    """What came of a call in a process of its own: {"metrics": …} or {"error": …}, and "peak_gib" where it is known.
+    """What came of a call in a process of its own: {"metrics": …} or {"error": …}; "elapsed_s"; "peak_gib" if known.
 
     Args:
         log: what the call prints is added to this file.
@@ -103,19 +103,31 @@ def run_call(call: Call, *, log: Path, modules: Sequence[str] = (), limit_s: flo
         unwanted: asked all the while; a word ends the call, and comes back as "ended".
     """
     request = {"call": json.loads(call.text()), "log": str(log), "memory_gib": memory_gib}
-    began_s = time.monotonic()
-
-    def why() -> str | None:
-        over = limit_s is not None and time.monotonic() - began_s > limit_s
-        return "limit" if over else unwanted()
-
-    outcome = (_warm if can_fork() else _cold)(request, modules, why)
+    clock = _Clock(limit_s)
+    outcome = (_warm if can_fork() else _cold)(request, modules, clock, lambda: clock.over() or unwanted())
+    outcome["elapsed_s"] = clock.elapsed_s()
     if outcome.get("ended") == "limit":
         return {**outcome, "ended": None, "error": f"TimeLimit: it ran past its limit of {limit_s:g} s"}
     return outcome
 
 
-def _warm(request: dict, modules: Sequence[str], why: Callable[[], str | None]) -> dict:
+class _Clock:
+    """Seconds since the call itself began: a warm parent that is still importing doesn't count."""
+
+    def __init__(self, limit_s: float | None):
+        self.limit_s, self.began_s = limit_s, None
+
+    def start(self) -> None:
+        self.began_s = time.monotonic()
+
+    def elapsed_s(self) -> float:
+        return 0.0 if self.began_s is None else round(time.monotonic() - self.began_s, 3)
+
+    def over(self) -> str | None:
+        return "limit" if self.limit_s is not None and self.elapsed_s() > self.limit_s else None
+
+
+def _warm(request: dict, modules: Sequence[str], clock: _Clock, why: Callable[[], str | None]) -> dict:
     with warm_parent(modules).start(request) as channel:
         outcome, ended = {}, None
         while True:
@@ -126,6 +138,8 @@ def _warm(request: dict, modules: Sequence[str], why: Callable[[], str | None]) 
                 continue
             message = read_message(channel)
             outcome |= message or {}
+            if outcome.pop("pid", None):
+                clock.start()
             if message is None or "code" in message:
                 return _told(outcome, ended)
 
@@ -146,7 +160,7 @@ def _told(outcome: dict, ended: str | None) -> dict:
     return {**outcome, "error": f"ProcessDied: it left with exit status {code} before its end"}
 
 
-def _cold(request: dict, modules: Sequence[str], why: Callable[[], str | None]) -> dict:
+def _cold(request: dict, modules: Sequence[str], clock: _Clock, why: Callable[[], str | None]) -> dict:
     """The same in a new interpreter, where nothing can be forked."""
     import psutil
 
@@ -155,6 +169,7 @@ def _cold(request: dict, modules: Sequence[str], why: Callable[[], str | None]) 
     process = subprocess.Popen(words, stdin=subprocess.PIPE, env=_env({}), text=True)
     process.stdin.write(json.dumps(request) + "\n")
     process.stdin.flush()  # it stays open: its end tells the process that it is alone
+    clock.start()
     ended = None
     while process.poll() is None:
         time.sleep(POLL_S)
