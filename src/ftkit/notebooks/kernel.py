@@ -8,6 +8,7 @@ import os
 import sysconfig
 import threading
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 
 import ftkit
+from ftkit import warm as prepared
+from ftkit.notebooks.forked import ForkedProvisioner
 from ftkit.units import GIB
 
 SAMPLE_EVERY_S = 0.1
@@ -35,6 +38,7 @@ class Execution:
     limit_s: float | None
     cwd: Path
     env: dict[str, str]
+    forked: bool = False
     notebook: nbformat.NotebookNode | None = None
     cell: str | None = None  # id of the cell that failed
     error: str | None = None
@@ -48,7 +52,7 @@ class Execution:
 
 
 def execute(notebook: nbformat.NotebookNode, parameters: dict, *, cwd: str | Path, env: dict[str, str] | None = None,
-            limit_s: float | None = None) -> Execution:
+            limit_s: float | None = None, warm: bool = False) -> Execution:
     """The notebook run from top to bottom, or as far as it came; an error in it is returned, not raised.
 
     Args:
@@ -57,8 +61,10 @@ def execute(notebook: nbformat.NotebookNode, parameters: dict, *, cwd: str | Pat
         cwd: the folder the kernel works in.
         env: environment variables for the kernel beside those of this process.
         limit_s: seconds for the whole notebook; None for no limit.
+        warm: fork the kernel from a process that has imported torch and the like; see `ftkit.warm`.
     """
-    run = Execution(limit_s=limit_s, cwd=Path(cwd), env=kernel_env(env or {}))
+    env = kernel_env(env or {})
+    run = Execution(limit_s=limit_s, cwd=Path(cwd), env=env, forked=warm and prepared.can_fork(env))
     papermill_engines.register("ftkit", _ThisPythonEngine)
     try:
         papermill.execute_notebook(notebook, None, parameters, engine_name="ftkit", kernel_name="python3",
@@ -123,6 +129,15 @@ class _ThisPython(AsyncKernelManager):
         return KernelSpec(**get_kernel_dict())
 
 
+class _Forked(_ThisPython):
+    """The same, forked from the prepared process."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.kernel_id = uuid.uuid4().hex
+        self.provisioner = ForkedProvisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
+
+
 class _ThisPythonEngine(Engine):
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, log_output=False, execution=None, start_timeout=60, **_):
@@ -136,8 +151,9 @@ class _ThisPythonEngine(Engine):
             execution.cell = cell.get("id", str(cell_index))
 
         client = PapermillNotebookClient(
-            nb_man, kernel_manager_class=_ThisPython, kernel_name="python3", startup_timeout=start_timeout,
-            timeout_func=lambda cell: execution.seconds_left(), on_notebook_start=started, on_cell_start=cell_started)
+            nb_man, kernel_manager_class=_Forked if execution.forked else _ThisPython, kernel_name="python3",
+            startup_timeout=start_timeout, timeout_func=lambda cell: execution.seconds_left(),
+            on_notebook_start=started, on_cell_start=cell_started)
         try:
             client.execute(cwd=str(execution.cwd), env=execution.env)
         finally:

@@ -40,7 +40,7 @@ class Result:
 
 
 def run_notebook(path: str | Path, executed: str | Path, parameters: dict | None = None, *,
-                 cwd: str | Path | None = None, limit_s: float | None = None) -> Result:
+                 cwd: str | Path | None = None, limit_s: float | None = None, warm: bool = False) -> Result:
     """The result of running one notebook; its executed copy and its HTML page are written in any case.
 
     A run that is done and unchanged (same notebook, parameters, data files, package) is not repeated.
@@ -51,6 +51,7 @@ def run_notebook(path: str | Path, executed: str | Path, parameters: dict | None
         parameters: values instead of the declared defaults.
         cwd: the folder the notebook works in; the folder of `executed` by default.
         limit_s: seconds for the whole notebook; None for no limit.
+        warm: fork the kernel from a process that has imported torch and the like; the outputs are the same.
 
     Raises:
         Refusal: the notebook is missing or misdeclared, a parameter is unknown, misspelt or of the wrong type, the
@@ -68,7 +69,8 @@ def run_notebook(path: str | Path, executed: str | Path, parameters: dict | None
     cwd = Path(cwd or executed.parent)
     cwd.mkdir(parents=True, exist_ok=True)
     notebook = nbformat.read(path, as_version=4)
-    run = execute(notebook, parameters, cwd=cwd, limit_s=limit_s, env={"FTKIT_HOME": str(cwd.absolute() / ".ftkit")})
+    run = execute(notebook, parameters, cwd=cwd, limit_s=limit_s, warm=warm,
+                  env={"FTKIT_HOME": str(cwd.absolute() / ".ftkit")})
     return _keep(run, run.notebook or notebook, path.stem, stamp, executed, _hidden(parameters, cwd))
 
 
