@@ -132,9 +132,7 @@ class Begun:
 
     def records(self, run: Run | None = None) -> Iterator[dict]:
         """One record a step while the model learns, as `train` gives them; kept in `trace` too."""
-        examples, many = self.material.examples, self.trial.records
-        if many:
-            examples = _drawn(examples, many, self.trial.seed)
+        examples = drawn(self.material.examples, self.trial.records, self.trial.seed)
         stream = train(self.prepared.model, examples, self.trial.config(self.learning_rate),
                        held_out=self.material.held_out, run=run, pad_id=self.material.pad_id)
         done = run.trace()[-1]["step"] if run is not None and run.trace() else 0
@@ -252,5 +250,6 @@ def _saved_bytes(prepared: methods.Prepared) -> int:
         return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
 
-def _drawn(examples: Sequence, many: int, seed: int) -> list:
-    return random.Random(f"records {seed}").sample(list(examples), min(many, len(examples)))
+def drawn(examples: Sequence, many: int, seed: int) -> Sequence:
+    """So many of the examples, drawn by the seed; 0 takes all, in their order."""
+    return random.Random(f"records {seed}").sample(list(examples), min(many, len(examples))) if many else examples

@@ -1,1 +1,1 @@
-"""A grid of runs over a function or a notebook, each in a process of its own, in a folder that can be gone on with."""
+"""Many runs of one function or notebook: what was asked, how it is run, and what follows from it."""
