@@ -5,13 +5,12 @@ Knows nothing about grids, executors or other points. A `Call` says all that it 
 
 import importlib
 import importlib.util
-import json
 import math
 import os
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ftkit.cards import CARD, read_card
@@ -34,9 +33,8 @@ class Call:
         folder: the point's own.
         gives_folder: whether the target takes `out_dir`.
         cwd: where a function works; a notebook works in the point's folder.
-        path: where modules are looked for, besides.
-        threads: torch's; 0 leaves them as they are.
-        env: variables to set first.
+        is_heavy: whether it needs torch and the like, so that starting warm pays.
+        env: variables of its process, besides.
     """
 
     kind: str
@@ -46,25 +44,18 @@ class Call:
     folder: str
     gives_folder: bool
     cwd: str
-    path: tuple[str, ...] = ()
-    threads: int = 1
+    is_heavy: bool = True
     env: Mapping = field(default_factory=dict)
-
-    def text(self) -> str:
-        """The call as one line of JSON."""
-        return json.dumps(asdict(self))
 
 
 def perform(call: Call) -> dict:
     """{"metrics": …} of a call that came to its end, or {"error": a sentence}; never raises, but for what ends all."""
     try:
-        os.environ.update(call.env)
-        sys.path[:] = dict.fromkeys([*sys.path, *call.path])
-        _set_threads(call.threads)
         given = dict(call.parameters)
         if call.kind == NOTEBOOK:
             return {"metrics": _plain(_of_notebook(call, given))}
         os.chdir(call.cwd)
+        sys.path[:] = dict.fromkeys([*sys.path, call.cwd])
         if call.gives_folder:
             given[OUT_DIR] = str(Path(call.folder) / RUN)
         found = _metrics_of(_function(call)(**given))
@@ -72,14 +63,6 @@ def perform(call: Call) -> dict:
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         return {"error": str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}".rstrip(": ")}
-
-
-def _set_threads(threads: int) -> None:
-    if not threads:
-        return
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
 
 
 def _function(call: Call) -> object:
@@ -103,7 +86,7 @@ def _of_notebook(call: Call, given: dict) -> dict:
     notebook, folder = Path(call.place), Path(call.folder)
     if call.gives_folder:
         given[OUT_DIR] = "."
-    result = run_notebook(notebook, folder / notebook.name, given, cwd=folder)
+    result = run_notebook(notebook, folder / notebook.name, given, cwd=folder, warm=True)
     if result.status != "ok":
         at = f" (cell {result.cell})" if result.cell else ""
         raise Refusal(f"{result.error}{at}")

@@ -7,8 +7,6 @@ point that dies leaves its slot unharmed.
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
-from ftkit.sweep.processes import close_parents
-
 
 class Serial(Executor):
     """One call after the other, each at once when it is submitted, in the thread that submits it."""
@@ -23,15 +21,6 @@ class Serial(Executor):
             future.set_exception(error)
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Ends the processes that were kept warm."""
-        close_parents()
-
 
 class Forked(ThreadPoolExecutor):
     """So many calls at once on this machine, their processes forked from a warm parent where that can be."""
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Ends the processes that were kept warm; with `wait`, after the calls that run."""
-        super().shutdown(wait, cancel_futures=cancel_futures)
-        close_parents()

@@ -5,16 +5,13 @@
 Knows nothing about the command line, nor about what the numbers mean.
 """
 
-import ast
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from ftkit.data.workers import cores
 from ftkit.errors import refusal
 from ftkit.files import write_atomic
 from ftkit.locks import Lock
@@ -24,14 +21,10 @@ from ftkit.sweep.executors import Forked, Serial
 from ftkit.sweep.grid import Grid, Seeds, points_of, read_grid
 from ftkit.sweep.points import Point
 from ftkit.sweep.supervising import Task, end_point, supervised
-from ftkit.sweep.targets import NOTEBOOK, OUT_DIR, Target, find_target
+from ftkit.sweep.targets import OUT_DIR, Target, find_target
 
 _ASK_S = 0.5  # how often a wait looks up, so that Ctrl-C is heard at once
 _END_S = 15.0  # for points that were told to end
-_HEAVY = {"torch", "transformers", "peft", "ftkit"}  # imports worth a warm parent
-_WARM = ("torch", "torch._dynamo", "torch._inductor", "transformers", "transformers.models.qwen2.modeling_qwen2",
-         "ftkit.trials", "ftkit.evaluate.answers")
-_WARM_NOTEBOOK = ("ftkit.notebooks.run",)
 
 
 @dataclass(frozen=True)
@@ -200,19 +193,9 @@ def _task(asked: Plan, point: Point, jobs: int) -> Task:
     target = asked.target
     folder = asked.out / folders.POINTS / point.id
     call = Call(target.kind, target.place, target.function, dict(point.parameters), str(folder),
-                OUT_DIR in target.declared, os.getcwd(), (os.getcwd(), *filter(None, sys.path)),
-                1 if jobs > 1 else cores())
-    return Task(point, str(asked.out), call, modules_for(target), asked.limits.limit_s, asked.limits.memory_gib)
-
-
-def modules_for(target: Target) -> tuple[str, ...]:
-    """What is worth importing once for all points: torch and what goes with it, if the target's file imports any."""
-    if target.kind == NOTEBOOK:
-        return (*_WARM, *_WARM_NOTEBOOK)
-    tree = ast.parse(Path(target.source).read_bytes())
-    named = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    named += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return _WARM if {name.split(".")[0] for name in named} & _HEAVY else ()
+                OUT_DIR in target.declared, os.getcwd(), target.is_heavy,
+                {"OMP_NUM_THREADS": "1"} if jobs > 1 else {})
+    return Task(point, str(asked.out), call, asked.limits.limit_s, asked.limits.memory_gib)
 
 
 def _as_they_end(executor: Executor, tasks: Iterator[Task], at_once: int, out: Path) -> Iterator[Point]:

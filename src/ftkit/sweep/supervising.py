@@ -4,7 +4,6 @@ Knows nothing about the other points. It runs in the slot of an executor, so it 
 is a `Task`, and the sweep's folder under the same path.
 """
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,6 @@ class Task:
         point: as it stands.
         out: the sweep's folder.
         call: what its process is to do.
-        modules: what the warm parent imports first.
         limit_s: seconds; None for no limit.
         memory_gib: what it may allocate; None for no limit.
     """
@@ -34,7 +32,6 @@ class Task:
     point: Point
     out: str
     call: Call
-    modules: Sequence[str] = ()
     limit_s: float | None = None
     memory_gib: float | None = None
 
@@ -48,8 +45,8 @@ def supervised(task: Task) -> Point:
                                      attempts=task.point.attempts + 1))
     (folder / END).unlink(missing_ok=True)
     try:
-        outcome = run_call(task.call, log=folder / LOG, modules=task.modules, limit_s=task.limit_s,
-                           memory_gib=task.memory_gib, unwanted=lambda: wanted_end(folder))
+        outcome = run_call(task.call, log=folder / LOG, limit_s=task.limit_s, memory_gib=task.memory_gib,
+                           unwanted=lambda: wanted_end(folder))
     except KeyboardInterrupt:  # in a slot that is the main thread
         write_point(out, replace(point, status="stopped", error=_WORDS["stopped"]))
         raise

@@ -19,6 +19,7 @@ from ftkit.notebooks.parameters import TYPES, Parameter, check_parameters, decla
 
 SEED, OUT_DIR = "seed", "out_dir"
 NOTEBOOK, FUNCTION = "notebook", "function"
+_HEAVY = {"torch", "transformers", "peft", "ftkit"}
 _FUNCTION_FORM = "Write module:function or file.py:function."
 
 
@@ -34,7 +35,7 @@ class Target:
         declared: by name; the type is one of `TYPES`, or "any".
         required: parameters without a default.
         is_open: whether it takes other names, too (`**settings`).
-        source: the file that holds it.
+        is_heavy: whether it needs torch or what goes with it, by the imports in its file.
     """
 
     kind: str
@@ -44,7 +45,7 @@ class Target:
     declared: Mapping[str, Parameter]
     required: tuple[str, ...] = ()
     is_open: bool = False
-    source: str = ""
+    is_heavy: bool = True
 
     @property
     def takes_seed(self) -> bool:
@@ -109,7 +110,7 @@ def find_target(text: str) -> Target:
 
     is_file = text.endswith(".ipynb") and Path(text).is_file()
     path = Path(text) if is_file else find_lesson(text, notebooks_folder())
-    return Target(NOTEBOOK, path.stem, str(path.absolute()), "", declared_parameters(path), source=str(path.absolute()))
+    return Target(NOTEBOOK, path.stem, str(path.absolute()), "", declared_parameters(path))
 
 
 def literal(text: str) -> object:
@@ -143,7 +144,7 @@ def _function_target(place: str, name: str) -> Target:
     shown = f"{source.name if is_file else place}:{name}"
     declared, required = _signature(functions[name].args, shown)
     return Target(FUNCTION, shown, str(source.absolute()) if is_file else place, name, declared, required,
-                  functions[name].args.kwarg is not None, str(source.absolute()))
+                  functions[name].args.kwarg is not None, _is_heavy(tree))
 
 
 def _module_source(module: str) -> Path:
@@ -160,6 +161,12 @@ def _module_source(module: str) -> Path:
     if found is None or not found.origin or not found.origin.endswith(".py"):
         raise refusal("target", "a module that can be imported, and a function", module, _FUNCTION_FORM)
     return Path(found.origin)
+
+
+def _is_heavy(tree: ast.Module) -> bool:
+    named = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    named += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return not _HEAVY.isdisjoint(name.split(".")[0] for name in named)
 
 
 def _signature(arguments: ast.arguments, where: str) -> tuple[dict[str, Parameter], tuple[str, ...]]:
