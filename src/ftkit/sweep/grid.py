@@ -56,8 +56,11 @@ class Grid:
             raise refusal("points of a grid", "objects with parameters", list(self.points))
 
 
-def points_of(asked: Grid, target: Target) -> list[dict]:
+def points_of(asked: Grid, target: Target, may_be_empty: bool = False) -> list[dict]:
     """The parameters of every point, checked, none twice; the first seed of all settings comes first.
+
+    Args:
+        may_be_empty: whether constraints may drop them all.
 
     Raises:
         Refusal: an unknown parameter or a wrong value, a constraint that cannot be, seeds for a target that takes
@@ -70,7 +73,7 @@ def points_of(asked: Grid, target: Target) -> list[dict]:
                 seeded = parameters if seed is None else {**parameters, SEED: seed}
                 by_seed.setdefault(place, []).append(target.check(seeded))
     unique = {json.dumps(one, sort_keys=True, default=str): one for many in by_seed.values() for one in many}
-    if not unique:
+    if not unique and not may_be_empty:
         raise refusal("grid", "one with points in it", "none", "Give --grid NAME=VALUE,VALUE, or loosen a constraint.")
     return list(unique.values())
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ftkit.errors import Refusal, refusal
@@ -61,10 +61,14 @@ def point_hash(parameters: Mapping) -> str:
     return hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
-def named(settings: Sequence[Mapping], folder: Path | None = None) -> list[Point]:
-    """A point for each of the parameters; those that the folder holds already keep the names they have there."""
+def named(settings: Sequence[Mapping], folder: Path | None = None, words: Sequence[str] = ()) -> list[Point]:
+    """A point for each of the parameters; those that the folder holds already keep the names they have there.
+
+    Args:
+        words: the parameters that are told in the name; empty takes those that tell the points apart.
+    """
     there = {path.name[-8:]: path.name for path in sorted((folder / POINTS).glob("*"))} if folder else {}
-    differ = _differing(settings)
+    differ = words or _differing(settings)
     points = []
     for parameters in settings:
         key = point_hash(parameters)
@@ -117,12 +121,12 @@ def read_sweep(folder: Path) -> dict:
     return content
 
 
-def begin(folder: Path, target: str, points: Sequence[Point], asked: Mapping) -> list[Point]:
-    """The points as they stand in the folder, after they are noted in sweep.json beside those of earlier times.
+def begin(folder: Path, target: str, points: Sequence[Point], asked: Mapping | None = None) -> None:
+    """Notes the points in sweep.json, beside those of earlier times.
 
     Args:
         target: the name of what is swept.
-        asked: what to note besides: seeds, limits, the texts of the grid.
+        asked: what to note besides; None keeps what is noted.
 
     Raises:
         Refusal: the folder belongs to a sweep of something else, or to no sweep at all.
@@ -137,13 +141,8 @@ def begin(folder: Path, target: str, points: Sequence[Point], asked: Mapping) ->
                       "Choose another folder with --out.")
     known = {entry["id"]: entry for entry in earlier.get("points", [])}
     known |= {one.id: {"id": one.id, "parameters": dict(one.parameters)} for one in points}
-    write_json(folder / SWEEP, {"schema": SCHEMA, "target": target, "points": list(known.values()), **asked})
-    return [read_point(folder, one) for one in points]
-
-
-def interrupted(point: Point) -> Point:
-    """The point, marked as stopped if its record still says that it is running: nobody runs it any more."""
-    return replace(point, status="stopped", error="it was interrupted") if point.status == "running" else point
+    write_json(folder / SWEEP, {**earlier, "schema": SCHEMA, "target": target, **(asked or {}),
+                                "points": list(known.values())})
 
 
 def _differing(settings: Sequence[Mapping]) -> list[str]:

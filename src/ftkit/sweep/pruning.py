@@ -59,13 +59,17 @@ class Pruner:
         self._kind, self._warmup_steps, self._pruner = kind, warmup_steps, None
         self._setting, self._judged = {}, {}
         for point in points:
-            key = settings.key_of(point["parameters"])
-            self._setting[point["id"]] = key
-            self._judged.setdefault(key, point["id"])
+            self.add(point)
         with quietly():
             self._study = optuna.create_study(direction="minimize" if lower else "maximize")
         self._trials: dict[str, optuna.Trial] = {}
         self._hopeless: set[str] = set()
+
+    def add(self, point: Mapping) -> None:
+        """Takes note of a point; one that it knows does no harm."""
+        key = settings.key_of(point["parameters"])
+        self._setting[point["id"]] = key
+        self._judged.setdefault(key, point["id"])
 
     def report(self, point_id: str, step: int, value: float) -> None:
         """Takes note of a point's value after a step; one that it was told before does no harm.

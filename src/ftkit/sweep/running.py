@@ -1,4 +1,4 @@
-"""A sweep from a target and a grid to a folder of points: what is done is not run again, what fails costs only itself.
+"""A sweep from a plan to a folder of points: what is done is not run again, what fails costs only itself.
 
     table = sweep("ftkit.trials:run_trial", {"rank": [2, 4, 8]}, seeds=3, jobs=2, out="runs/ranks")
 
@@ -6,66 +6,39 @@ Knows nothing about the command line, nor about what the numbers mean.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ftkit.errors import refusal
-from ftkit.files import write_atomic
 from ftkit.locks import Lock
+from ftkit.sweep import executors, summary
 from ftkit.sweep import points as folders
 from ftkit.sweep.calls import Call
-from ftkit.sweep.executors import Forked, Serial
-from ftkit.sweep.grid import Grid, Seeds, points_of, read_grid
+from ftkit.sweep.grid import Seeds
+from ftkit.sweep.planning import Asked, Limits, Plan, plan
 from ftkit.sweep.points import Point
-from ftkit.sweep.supervising import Task, end_point, supervised
-from ftkit.sweep.targets import OUT_DIR, Target, find_target
+from ftkit.sweep.study import Study, proposed
+from ftkit.sweep.supervising import Task, end_point, may_go_on, stopped, supervised
+from ftkit.sweep.targets import OUT_DIR
+from ftkit.sweep.watching import Watch
 
-_ASK_S = 0.5  # how often a wait looks up, so that Ctrl-C is heard at once
+_LOOK_S = 0.5  # how often a wait looks up: for Ctrl-C, and at the traces
 _END_S = 15.0  # for points that were told to end
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a point may take.
-
-    Args:
-        limit_s: seconds; None for no limit.
-        memory_gib: what it may allocate; None for no limit.
-    """
-
-    limit_s: float | None = None
-    memory_gib: float | None = None
-
-    def __post_init__(self):
-        for name, value in asdict(self).items():
-            if value is not None and not value > 0:
-                raise refusal(name, "more than 0, or left out", value)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A sweep that was checked and not yet begun.
-
-    Args:
-        target: what is swept.
-        points: all that was asked for, named.
-        out: the sweep's folder.
-        retry: whether failed points run again.
-    """
-
-    target: Target
-    points: Sequence[Point]
-    out: Path
-    limits: Limits = field(default_factory=Limits)
-    retry: bool = False
-
-
-@dataclass(frozen=True)
 class Step:
-    """A point that came to its end, and how far the sweep is."""
+    """A point that came to its end, and how far the sweep is.
+
+    Args:
+        done: points that need not run any more.
+        total: of the sweep.
+        left_s: an estimate from the points that ran; None before the first.
+    """
 
     point: Point
     done: int
@@ -73,159 +46,158 @@ class Step:
     left_s: float | None
 
 
-def plan(target: str | Target, grid: Grid | Mapping | Sequence | str | Path, *, out: str | Path, seeds: Seeds = None,
-         fixed: Mapping | None = None, limits: Limits | None = None, retry: bool = False) -> Plan:
-    """The points of a sweep, checked; nothing is written and nothing runs.
-
-    Args:
-        target: a lesson's stem or number, a notebook file, `module:function` or `file.py:function`.
-        grid: a `Grid`, values by parameter, a list of points, or a file that holds one of these.
-        out: the sweep's folder.
-        seeds: so many from 0, or which.
-        fixed: parameters that all points have.
-
-    Raises:
-        Refusal: something asked for cannot be; the sentence says what.
-    """
-    target = target if isinstance(target, Target) else find_target(target)
-    asked = _asked(grid, target)
-    asked = replace(asked, fixed={**asked.fixed, **(fixed or {})}, seeds=asked.seeds if seeds is None else seeds)
-    out = Path(out).absolute()
-    if out.exists() and not out.is_dir():
-        raise refusal("sweep folder", "a folder", f"the file {out.name}", "Choose another place with --out.")
-    return Plan(target, folders.named(points_of(asked, target), out), out, limits or Limits(), retry)
-
-
 def run(asked: Plan, executor: Executor, at_once: int = 1) -> Iterator[Step]:
     """Each point as it comes to its end; what is done already is not among them.
 
-    When the iteration is left early, by Ctrl-C too, running points are ended and noted as stopped.
+    The table in the folder is written after each point. When the iteration is left early, by Ctrl-C too, running points
+    are ended and noted as stopped.
 
     Args:
         executor: where the points run; it is not shut down.
         at_once: so many are given to it at a time.
 
     Raises:
-        Refusal: the folder is another sweep's, or in use.
+        Refusal: the folder is another sweep's, or in use; or pruning with an executor that cannot.
     """
+    if asked.prune and isinstance(executor, executors.Serial):
+        raise refusal("executor", "one that can look at a point while it runs, to prune", "serial")
     asked.out.mkdir(parents=True, exist_ok=True)
     lock = Lock(asked.out)
     try:
-        points = folders.begin(asked.out, asked.target.name, asked.points, {"limits": asdict(asked.limits)})
-        todo = [folders.interrupted(point) for point in points if _is_todo(point, asked.retry)]
-        took_s = [point.elapsed_s for point in points if point.status == "done" and point.elapsed_s]
+        folders.begin(asked.out, asked.target.name, asked.points, {"limits": asdict(asked.limits)})
+        points = asked.standing()
+        todo = [one for one in points if asked.is_todo(one)]
+        took_s = [one.elapsed_s for one in points if one.status == "done"]
         done = len(points) - len(todo)
-        tasks = (_task(asked, point, at_once) for point in todo)
-        for point in _as_they_end(executor, tasks, at_once, asked.out):
-            done += 1
-            took_s += [point.elapsed_s] if point.status == "done" else []
-            left = len(points) - done
-            left_s = left * sum(took_s) / len(took_s) / at_once if took_s else None
-            write_atomic(asked.out / "table.csv", table(asked.out).to_csv(index=False))
-            yield Step(point, done, len(points), left_s)
+        watch = Watch(asked.out, asked.prune, points) if asked.prune else None
+        source = proposed(asked.study, asked.target, asked.out, asked.is_todo) if asked.study else iter(todo)
+        with closing(_Slots(asked, executor, at_once, watch).points(source)) as ended:
+            for point in ended:
+                done += 1
+                took_s += [point.elapsed_s] if point.status == "done" else []
+                left = (asked.total - done) / min(at_once, max(1, asked.total - done))
+                write_summary(asked)
+                yield Step(point, done, asked.total, left * sum(took_s) / len(took_s) if took_s else None)
     finally:
         lock.release()
 
 
-def sweep(target: str, grid: Grid | Mapping | Sequence | str | Path, *, out: str | Path, seeds: Seeds = None,
-          jobs: int = 1, fixed: Mapping | None = None, limit_s: float | None = None,
-          memory_gib: float | None = None, retry: bool = False):
-    """A table of all points, one row each, after all that were not done yet have run.
+def sweep(target: str, grid: Asked | Study, *, out: str | Path, seeds: Seeds = None, jobs: int | None = None,
+          fixed: Mapping | None = None, limit_s: float | None = None, memory_gib: float | None = None,
+          executor: str = "forked", dask: str | None = None, **more: object):
+    """A pandas table of all points, one row each, after all that were not done yet have run.
 
     Args:
-        jobs: so many points at once; 1 lets a point use all cores.
+        target: a lesson's stem or number, a notebook file, `module:function` or `file.py:function`.
+        grid: a `Grid`, values by parameter, a list of points, a file that holds one of these, or a `Study`.
+        out: the sweep's folder; one that holds points of this target is gone on with.
+        seeds: so many from 0, or which.
+        jobs: so many points at once, on one thread each; 1 lets a point use all cores.
+        fixed: parameters that all points have.
         limit_s: seconds for a point; None for no limit.
         memory_gib: what a point may allocate; None for no limit.
-        retry: run failed points again.
+        executor: "forked", or "serial".
+        dask: "local" or the address of a scheduler: then the points run on Dask's workers.
+        more: `retry`, `prune`, `gpus`, `metric`, `lower`, see `planning.Plan`.
 
     Raises:
         Refusal: something asked for cannot be; nothing has run then.
     """
-    asked = plan(target, grid, out=out, seeds=seeds, fixed=fixed, limits=Limits(limit_s, memory_gib), retry=retry)
-    with open_executor(jobs) as executor:
-        with closing(run(asked, executor, jobs)) as steps:
-            for _ in steps:
-                pass
+    asked = plan(target, grid, out=out, seeds=seeds, fixed=fixed, limits=Limits(limit_s, memory_gib), **more)
+    kind = "dask" if dask else executor
+    with executors.opened(kind, jobs, dask) as (where, at_once), closing(run(asked, where, at_once)) as steps:
+        for _ in steps:
+            pass
+    write_summary(asked, figure=True)
     return table(asked.out)
 
 
-def open_executor(jobs: int = 1, kind: str = "forked") -> Executor:
-    """An executor for so many points at once.
-
-    Raises:
-        Refusal: fewer than one job.
-    """
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
-        raise refusal("jobs", "1 or more", jobs)
-    return Serial() if kind == "serial" else Forked(jobs)
-
-
 def table(out: str | Path):
-    """A row for each point of a sweep's folder: id, status, attempts, error, seconds, then param.* and metric.*."""
+    """A pandas table with a row for each point of a sweep's folder: id, status, …, then param.* and metric.*."""
     import pandas
 
-    rows = [{"id": one.id, "status": one.status, "attempts": one.attempts, "error": one.error,
-             "elapsed_s": one.elapsed_s, "peak_gib": one.peak_gib,
-             **{f"param.{name}": value for name, value in one.parameters.items()},
-             **{f"metric.{name}": value for name, value in one.metrics.items()}}
-            for one in folders.stored_points(Path(out))]
-    return pandas.DataFrame(rows)
+    plain = ("id", "status", "attempts", "error", "elapsed_s", "peak_gib")
+    return pandas.DataFrame([{**{name: getattr(one, name) for name in plain},
+                              **{f"param.{name}": value for name, value in one.parameters.items()},
+                              **{f"metric.{name}": value for name, value in one.metrics.items()}}
+                             for one in folders.stored_points(Path(out))])
 
 
-def _asked(grid: object, target: Target) -> Grid:
-    match grid:
-        case Grid():
-            return grid
-        case str() | Path():
-            return read_grid(grid, target)
-        case Mapping():
-            return Grid(grid=grid)
-        case Sequence():
-            return Grid(points=grid)
-    raise refusal("grid", "values by parameter, a list of points, or a file", grid)
+def write_summary(asked: Plan, figure: bool = False) -> None:
+    """Writes table.csv and table.md into the sweep's folder, and the figure if asked for."""
+    points = [asdict(one) for one in folders.stored_points(asked.out)]
+    summary.write(asked.out, points, asked.metric, asked.lower)
+    if figure:
+        summary.draw(asked.out, points, asked.metric, asked.lower)
 
 
-def _is_todo(point: Point, retry: bool) -> bool:
-    return point.status in ("waiting", "running", "stopped") or retry and point.status == "failed"
+class _Slots:
+    """The points that an executor has at the moment."""
 
+    def __init__(self, asked: Plan, executor: Executor, at_once: int, watch: Watch | None):
+        self._asked, self._executor, self._at_once, self._watch = asked, executor, at_once, watch
+        self._running: dict[Future, Task] = {}
 
-def _task(asked: Plan, point: Point, jobs: int) -> Task:
-    target = asked.target
-    folder = asked.out / folders.POINTS / point.id
-    call = Call(target.kind, target.place, target.function, dict(point.parameters), str(folder),
-                OUT_DIR in target.declared, os.getcwd(), target.is_heavy,
-                {"OMP_NUM_THREADS": "1"} if jobs > 1 else {})
-    return Task(point, str(asked.out), call, asked.limits.limit_s, asked.limits.memory_gib)
+    def points(self, source: Iterator[Point]) -> Iterator[Point]:
+        """Each point of the source once it has ended; the next is taken when a slot is free."""
+        try:
+            while True:
+                while len(self._running) < self._at_once and (point := next(source, None)):
+                    if ended := self._begin(point):
+                        yield ended
+                if not self._running:
+                    return
+                ended, _ = wait(self._running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    yield self._end(future)
+                if self._watch:
+                    self._watch.look(task.point for task in self._running.values())
+        finally:
+            self._stop()
 
+    def _begin(self, point: Point) -> Point | None:
+        if self._watch:
+            self._watch.add(point)
+            if spared := self._watch.spared(point):
+                return spared
+        task = self._task(point)
+        may_go_on(self._asked.out, point.id)
+        self._running[self._executor.submit(supervised, task)] = task
+        return None
 
-def _as_they_end(executor: Executor, tasks: Iterator[Task], at_once: int, out: Path) -> Iterator[Point]:
-    """Each point as it ends, with at most so many given to the executor at a time."""
-    running: dict[Future, Task] = {}
-    try:
-        while True:
-            while len(running) < at_once and (task := next(tasks, None)):
-                running[executor.submit(supervised, task)] = task
-            if not running:
-                return
-            ended, _ = wait(running, timeout=_ASK_S, return_when=FIRST_COMPLETED)
-            for future in ended:
-                yield _result(future, running.pop(future), out)
-    finally:
-        _end_all(running, out)
+    def _task(self, point: Point) -> Task:
+        asked, target = self._asked, self._asked.target
+        env = {"OMP_NUM_THREADS": "1"} if self._at_once > 1 else {}
+        in_use = [task.call.env.get("CUDA_VISIBLE_DEVICES") for task in self._running.values()]
+        gpu = executors.gpu_for(asked.gpus, in_use)
+        env |= {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+        folder = asked.out / folders.POINTS / point.id
+        call = Call(target.kind, target.place, target.function, dict(point.parameters), str(folder),
+                    OUT_DIR in target.declared, os.getcwd(), target.is_heavy, env)
+        return Task(point, str(asked.out), call, asked.limits.limit_s, asked.limits.memory_gib)
 
+    def _end(self, future: Future) -> Point:
+        """The point of a finished future; an error of the slot itself is the point's failure."""
+        task = self._running.pop(future)
+        try:
+            point = future.result()
+        except (Exception, CancelledError) as error:
+            error = f"{type(error).__name__}: {error}".rstrip(": ")
+            point = folders.write_point(self._asked.out, replace(task.point, status="failed", error=error,
+                                                                 attempts=task.point.attempts + 1))
+        if self._watch:
+            self._watch.ended(point)
+        return point
 
-def _result(future: Future, task: Task, out: Path) -> Point:
-    """The point of a finished future; an error of the slot itself is the point's failure."""
-    try:
-        return future.result()
-    except Exception as error:
-        point = replace(task.point, status="failed", error=f"{type(error).__name__}: {error}",
-                        attempts=task.point.attempts + 1)
-        return folders.write_point(out, point)
-
-
-def _end_all(running: Mapping[Future, Task], out: Path) -> None:
-    left = [future for future in running if not future.cancel()]
-    for future in left:
-        end_point(out, running[future].point.id, "stopped")
-    wait(left, timeout=_END_S)
+    def _stop(self) -> None:
+        """Ends what runs, and waits for it, on whatever machine it is."""
+        out, points = self._asked.out, [task.point for task in self._running.values()]
+        for point in points:
+            end_point(out, point.id, "stopped")
+        deadline_s = time.monotonic() + _END_S
+        wait([future for future in self._running if not future.cancel()], timeout=_END_S)
+        while time.monotonic() < deadline_s and any(folders.read_point(out, one).status == "running"
+                                                    for one in points):
+            time.sleep(0.05)
+        for point in points:
+            stopped(out, folders.read_point(out, point))

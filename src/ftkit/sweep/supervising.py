@@ -8,13 +8,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ftkit.errors import Refusal
 from ftkit.files import write_atomic
 from ftkit.sweep.calls import Call
 from ftkit.sweep.points import LOG, POINTS, Point, write_point
 from ftkit.sweep.processes import run_call
 
 END = ".end"  # a file in a point's folder: a word that says why it is to end
-_WORDS = {"pruned": "it was hopeless beside the others", "stopped": "the sweep was stopped"}
+WORDS = {"pruned": "it was hopeless beside the others", "stopped": "the sweep was stopped"}
+
+_ends: dict[str, str] = {}  # by folder: what asks for the end of points of this process
 
 
 @dataclass(frozen=True)
@@ -43,37 +46,51 @@ def supervised(task: Task) -> Point:
     folder.mkdir(parents=True, exist_ok=True)
     point = write_point(out, replace(task.point, status="running", metrics={}, error=None, elapsed_s=None,
                                      attempts=task.point.attempts + 1))
-    (folder / END).unlink(missing_ok=True)
     try:
         outcome = run_call(task.call, log=folder / LOG, limit_s=task.limit_s, memory_gib=task.memory_gib,
-                           unwanted=lambda: wanted_end(folder))
+                           unwanted=lambda: _wanted_end(out, task.point.id))
     except KeyboardInterrupt:  # in a slot that is the main thread
-        write_point(out, replace(point, status="stopped", error=_WORDS["stopped"]))
+        stopped(out, point)
         raise
     finally:
-        (folder / END).unlink(missing_ok=True)
+        may_go_on(out, task.point.id)
     ended = outcome.get("ended")
     status = ended or ("done" if "metrics" in outcome else "failed")
     return write_point(out, replace(
         point, status=status, metrics=outcome.get("metrics", {}), peak_gib=outcome.get("peak_gib"),
-        error=_WORDS.get(ended, ended) if ended else outcome.get("error"),
+        error=WORDS.get(ended, ended) if ended else outcome.get("error"),
         elapsed_s=outcome["elapsed_s"]))
 
 
+def stopped(out: Path, point: Point) -> Point:
+    """The point, noted as stopped if its record still says that it is running."""
+    if point.status != "running":
+        return point
+    return write_point(out, replace(point, status="stopped", error=WORDS["stopped"]))
+
+
 def end_point(out: Path, point: str, word: str) -> None:
-    """Asks for the end of a running point, on whatever machine it is.
+    """Asks for the end of a point, on whatever machine it runs.
 
     Args:
         point: its id.
         word: the status that it gets: "pruned" or "stopped".
     """
-    with suppress(OSError):
+    _ends[str(out / POINTS / point)] = word
+    with suppress(OSError, Refusal):  # on a full disk the word is heard in this process alone
         write_atomic(out / POINTS / point / END, word)
 
 
-def wanted_end(folder: Path) -> str | None:
-    """The word that asks for the end of the point in this folder; None where it may go on."""
+def may_go_on(out: Path, point: str) -> None:
+    """Takes back what asked for the end of a point."""
+    _ends.pop(str(out / POINTS / point), None)
+    (out / POINTS / point / END).unlink(missing_ok=True)
+
+
+def _wanted_end(out: Path, point: str) -> str | None:
+    """The word that asks for the end of a point; None where it may go on."""
+    folder = out / POINTS / point
     try:
-        return (folder / END).read_text("utf-8") or None
+        return _ends.get(str(folder)) or (folder / END).read_text("utf-8") or None
     except OSError:
         return None
