@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import spawn
 from pathlib import Path
 
 from ftkit.errors import missing_package, refusal, unknown
@@ -70,7 +71,8 @@ def _dask(address: str | None, jobs: int | None) -> Iterator[tuple[Executor, int
     except ImportError as error:
         raise missing_package("distributed", "cluster") from error
     if address is None:
-        with LocalCluster(n_workers=jobs or 1, threads_per_worker=1, dashboard_address=None) as cluster, \
+        with _without_main(), \
+                LocalCluster(n_workers=jobs or 1, threads_per_worker=1, dashboard_address=None) as cluster, \
                 Client(cluster) as client:
             yield client.get_executor(pure=False, retries=RETRIES), jobs or 1
         return
@@ -81,6 +83,18 @@ def _dask(address: str | None, jobs: int | None) -> Iterator[tuple[Executor, int
                       f"{type(error).__name__}: {error}") from error
     with client:
         yield client.get_executor(pure=False, retries=RETRIES), jobs or max(1, sum(client.nthreads().values()))
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """While open, processes that are started here don't import the caller's script, which may have no guard."""
+    original = spawn.get_preparation_data
+    spawn.get_preparation_data = lambda name: {key: value for key, value in original(name).items()
+                                               if not key.startswith("init_main")}
+    try:
+        yield
+    finally:
+        spawn.get_preparation_data = original
 
 
 def gpu_for(gpus: Sequence[str], in_use: Sequence[str]) -> str | None:

@@ -20,6 +20,8 @@ from pathlib import Path
 from ftkit.sweep.calls import Call, perform
 
 POLL_S = 0.02
+LOCK = ".guard"  # in a point's folder
+_WAIT_S = 20.0
 CAN_GUARD = sys.platform == "linux"
 _SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36  # of prctl
 
@@ -66,6 +68,9 @@ def end_descendants() -> None:
 def _guard(channel: Connection, given: dict) -> None:
     os.setsid()
     _prctl(_SET_SUBREAPER, 1)  # what the work leaves behind comes to this process
+    if not _alone(Path(given["call"]["folder"])):
+        tell(channel, {"error": "another process still works on this point"})
+        return
     work = os.fork()
     if work == 0:
         _leave(_work, channel, given)
@@ -78,6 +83,22 @@ def _guard(channel: Connection, given: dict) -> None:
         ended, status, used = os.wait4(work, 0 if unwanted else os.WNOHANG)
     end_descendants()
     tell(channel, {"code": os.waitstatus_to_exitcode(status), "peak_gib": used.ru_maxrss / 2**20})
+
+
+def _alone(folder: Path) -> bool:
+    """Whether this guard is the folder's only one; waits for an earlier one, which is about to end."""
+    import fcntl
+
+    file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)  # open until this process and the work end
+    deadline_s = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline_s:
+                return False
+            time.sleep(POLL_S)
 
 
 def _work(channel: Connection, given: dict) -> None:

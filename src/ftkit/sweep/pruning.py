@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ftkit.errors import refusal, unknown
-from ftkit.runs import TRACE, read_trace
 from ftkit.sweep import settings
 from ftkit.sweep.quiet import quietly
 
@@ -143,6 +142,8 @@ def curve(folder: str | Path) -> list[tuple[int, float]]:
     Raises:
         Refusal: a line of a trace is damaged.
     """
+    from ftkit.runs import TRACE, read_trace  # torch with it: not for a sweep without pruning
+
     records = [record for path in sorted(Path(folder).rglob(TRACE)) for record in read_trace(path.parent)]
     return [(record["step"], float(record["held_out_loss"])) for record in records
             if record.get("held_out_loss") is not None and "step" in record]

@@ -153,7 +153,7 @@ def _proposal(study: Study, known: Sequence[Point], seed: int) -> dict:
     if settings.numbers_in(points):
         settings.check_metric(points, metric)
     with quietly(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar: for points that still run
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about constant_liar
         sampler = optuna.samplers.TPESampler(seed=study.seed + seed, constant_liar=True)
         memory = optuna.create_study(direction="minimize" if lower else "maximize", sampler=sampler)
         for trial in _trials(points, metric, distributions):

@@ -4,6 +4,8 @@ Knows nothing about the other points. It runs in the slot of an executor, so it 
 is a `Task`, and the sweep's folder under the same path.
 """
 
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 from ftkit.errors import Refusal
 from ftkit.files import write_atomic
 from ftkit.sweep.calls import Call
-from ftkit.sweep.points import LOG, POINTS, Point, write_point
+from ftkit.sweep.points import LOG, POINTS, Point, read_point, write_point
 from ftkit.sweep.processes import run_call
 
 END = ".end"  # a file in a point's folder: a word that says why it is to end
@@ -44,11 +46,13 @@ def supervised(task: Task) -> Point:
     out = Path(task.out)
     folder = out / POINTS / task.point.id
     folder.mkdir(parents=True, exist_ok=True)
+    earlier = read_point(out, task.point)  # a point whose worker died begins again with the same task
     point = write_point(out, replace(task.point, status="running", metrics={}, error=None, elapsed_s=None,
-                                     attempts=task.point.attempts + 1))
+                                     attempts=earlier.attempts + 1))
+    is_forgotten = _forgotten_by_dask()
     try:
         outcome = run_call(task.call, log=folder / LOG, limit_s=task.limit_s, memory_gib=task.memory_gib,
-                           unwanted=lambda: _wanted_end(out, task.point.id))
+                           unwanted=lambda: "stopped" if is_forgotten() else _wanted_end(out, task.point.id))
     except KeyboardInterrupt:  # in a slot that is the main thread
         stopped(out, point)
         raise
@@ -94,3 +98,17 @@ def _wanted_end(out: Path, point: str) -> str | None:
         return _ends.get(str(folder)) or (folder / END).read_text("utf-8") or None
     except OSError:
         return None
+
+
+def _forgotten_by_dask() -> Callable[[], bool]:
+    """Tells whether nobody waits for this slot's result any more: the sweep is gone, and its scheduler knows."""
+    if "distributed" not in sys.modules:
+        return lambda: False
+    from distributed import get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:  # Dask is loaded, and this is no worker of its
+        return lambda: False
+    key, tasks = worker.get_current_task(), worker.state.tasks
+    return lambda: key not in tasks or tasks[key].state != "executing"
