@@ -56,7 +56,7 @@ def start(function: Callable, *args: object, cwd: str | Path | None = None, env:
     Raises:
         Refusal: the function belongs to a script or stands inside another one.
     """
-    if function.__module__ == "__main__" or "<locals>" in function.__qualname__:
+    if function.__module__ == "__main__" or "<" in function.__qualname__:
         raise refusal("function", "one that a module holds", function.__qualname__, "Write it into a file of its own.")
     env = dict(os.environ if env is None else env)
     method = "spawn" if not can_fork(env) else "fork" if _is_prepared() else "forkserver"
