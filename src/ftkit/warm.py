@@ -28,17 +28,18 @@ PRELOADED = (  # ipykernel first: tqdm chooses its form when it is imported, by 
     "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto", "matplotlib.pyplot",
     "pandas", "ftkit.trials", "ftkit.plots", "ftkit.notebooks.run")
 PRELOADED_WITHOUT_GPU = ("peft", "bitsandbytes")  # beside a GPU they start CUDA, which does not outlive a fork
-_PREPARED_WITH = {  # numpy and pyarrow start no thread, a look for GPUs no CUDA, and the caller's folder hides no module
+PREPARED_WITH = {  # numpy and pyarrow start no thread, a look for GPUs no CUDA, and the caller's folder hides no module
     "OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "MPLBACKEND": "", "PYTHONSAFEPATH": "1"}
 _READ_AT_IMPORT = ("HF_", "TRANSFORMERS_", "TORCH_", "PYTORCH_", "MKL_", "OMP_", "LD_", "PYTHONHASHSEED")
 _THREADS = "OMP_NUM_THREADS"
 _starting = threading.Lock()
+_declared = threading.Event()
 _prepared_env: list[dict[str, str]] = []  # of the prepared process, before and after its imports
 
 
 def start(function: Callable, *args: object, cwd: str | Path | None = None, env: Mapping[str, str] | None = None,
-          output: str | Path | None = None, fresh: bool = False) -> multiprocessing.Process:
+          output: str | Path | None = None) -> multiprocessing.Process:
     """A process that calls the function; forked from the prepared one where that can be.
 
     It leads a process group of its own, so that `os.killpg(process.pid, signal.SIGKILL)` ends its children too, and it
@@ -51,15 +52,15 @@ def start(function: Callable, *args: object, cwd: str | Path | None = None, env:
         cwd: its working folder; the caller's by default.
         env: all its environment variables; the caller's by default.
         output: a file that what it prints is added to; the caller's output by default.
-        fresh: start a fresh interpreter all the same: quicker for a function that imports none of what is prepared.
 
     Raises:
         Refusal: the function belongs to a script or stands inside another one.
     """
-    if function.__module__ == "__main__" or "<locals>" in function.__qualname__:
+    if function.__module__ == "__main__" or "<" in function.__qualname__:
         raise refusal("function", "one that a module holds", function.__qualname__, "Write it into a file of its own.")
     env = dict(os.environ if env is None else env)
-    return _started("forkserver" if not fresh and can_fork(env) else "spawn", function, args, cwd or os.getcwd(), env,
+    method = "spawn" if not can_fork(env) else "fork" if _is_prepared() else "forkserver"
+    return _started(method, function, args, str(Path(cwd or ".").absolute()), env,
                     output and str(Path(output).absolute()))
 
 
@@ -79,7 +80,21 @@ def obstacle(env: Mapping[str, str] | None = None) -> str | None:
     Args:
         env: all its environment variables; the caller's by default.
     """
-    return _unprepared() or _other_variables(os.environ if env is None else env)
+    return (None if _is_prepared() else _unprepared()) or _other_variables(os.environ if env is None else env)
+
+
+def declare_prepared() -> None:
+    """Makes this process one to fork from: it has imported `PRELOADED` under `PREPARED_WITH`, and done nothing else.
+
+    For a process that another kind of server has forked. `start` forks from it while it has one thread.
+    """
+    _declared.set()
+    _prepared_env[:] = [dict(os.environ)]
+
+
+def _is_prepared() -> bool:
+    tasks = Path("/proc/self/task")
+    return _declared.is_set() and tasks.is_dir() and len(list(tasks.iterdir())) == 1 and not _cuda_is_lost()
 
 
 @cache
@@ -88,7 +103,7 @@ def _unprepared() -> str | None:
         return f"processes cannot be forked safely on {sys.platform}"
     here, there = multiprocessing.Pipe()
     try:
-        _started("forkserver", _report, (there,), os.getcwd(), None, None)
+        _started("forkserver", _report, (there,), str(Path.cwd()), None, None)
         there.close()
         found = here.recv()
     except (OSError, EOFError):
@@ -105,7 +120,7 @@ def prepare() -> None:
         return
     gpu = Path("/proc/driver/nvidia").exists()
     source = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")]))
-    with _starting, _variables(_PREPARED_WITH | {"PYTHONPATH": source}):
+    with _starting, _variables(PREPARED_WITH | {"PYTHONPATH": source}):
         forkserver.set_forkserver_preload([*PRELOADED, *(() if gpu else PRELOADED_WITHOUT_GPU)])
         forkserver.ensure_running()
 
@@ -114,22 +129,25 @@ def _has_server() -> bool:
     return "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
 
 
-def _started(method: str, function: Callable, args: tuple, cwd: str | Path, env: dict | None,
+def _started(method: str, function: Callable, args: tuple, cwd: str, env: dict | None,
              output: str | None) -> multiprocessing.Process:
     if method == "forkserver":
         prepare()
     streams = () if output else (_duplicate(1), _duplicate(2))
     process = multiprocessing.get_context(method).Process(
-        target=_begin, args=(function.__module__, function.__qualname__, args, env, output, streams), daemon=True)
-    with _starting, _without_main(str(Path(cwd).absolute())):
+        target=_begin, args=(function.__module__, function.__qualname__, args, cwd, env, output, streams), daemon=True)
+    with _starting, _without_main():
         process.start()
     for stream in filter(None, streams):
         stream.close()
     return process
 
 
-def _begin(module: str, name: str, args: tuple, env: dict | None, output: str | None, streams: tuple) -> None:
+def _begin(module: str, name: str, args: tuple, cwd: str, env: dict | None, output: str | None,
+           streams: tuple) -> None:
     """What every process does first; then it calls the function, which is imported under its own variables."""
+    _declared.clear()
+    os.chdir(cwd)
     if hasattr(os, "setsid"):
         os.setsid()
     threading.Thread(target=_die_with_parent, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
@@ -148,10 +166,15 @@ def _begin(module: str, name: str, args: tuple, env: dict | None, output: str | 
 
 def _report(answer: connection.Connection) -> None:
     """Tells what the prepared process is like; called in a child of it."""
-    cuda = sys.modules["torch"].cuda._is_in_bad_fork() if "torch" in sys.modules else False
     tasks = Path(f"/proc/{os.getppid()}/task")
-    answer.send({"threads": len(list(tasks.iterdir())) if tasks.is_dir() else 1, "env": dict(os.environ),
-                 "began_with": _begun_with(os.getppid()), "cuda": cuda, "modules": list(sys.modules), "pid": os.getppid()})
+    answer.send({"threads": len(list(tasks.iterdir())) if tasks.is_dir() else 1, "cuda": _cuda_is_lost(),
+                 "began_with": _begun_with(os.getppid()), "env": dict(os.environ), "modules": list(sys.modules)})
+
+
+def _cuda_is_lost() -> bool:
+    """Whether CUDA was started in this process, or before it was forked."""
+    torch = sys.modules.get("torch")
+    return torch is not None and (torch.cuda.is_initialized() or torch.cuda._is_in_bad_fork())
 
 
 def _begun_with(pid: int) -> dict[str, str]:
@@ -198,7 +221,7 @@ def _fresh_state(env: Mapping[str, str]) -> None:
 def _other_variables(env: Mapping[str, str]) -> str | None:
     """What keeps a process with these variables from being forked: a library has read one of them already."""
     names = {*env, *(name for one in _prepared_env for name in one)}
-    changed = [name for name in names if name.startswith(_READ_AT_IMPORT) and name not in _PREPARED_WITH
+    changed = [name for name in names if name.startswith(_READ_AT_IMPORT) and name not in PREPARED_WITH
                and env.get(name) not in [one.get(name) for one in _prepared_env]
                and not (name == _THREADS and env.get(name, "").isdigit())]
     return f"{', '.join(sorted(changed))} was set since modules were imported" if changed else None
@@ -232,15 +255,15 @@ def _variables(changed: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _without_main(cwd: str) -> Iterator[None]:
-    """While open, processes started by this thread don't import the caller's `__main__`, and start in this folder."""
+def _without_main() -> Iterator[None]:
+    """While open, processes started by this thread don't import the caller's `__main__`."""
     original, caller = spawn.get_preparation_data, threading.get_ident()
 
     def prepared(name: str) -> dict:
         data = original(name)
         if threading.get_ident() != caller:
             return data
-        return {key: value for key, value in data.items() if not key.startswith("init_main")} | {"dir": cwd}
+        return {key: value for key, value in data.items() if not key.startswith("init_main")}
 
     spawn.get_preparation_data = prepared
     try:

@@ -6,9 +6,13 @@ from ports and encryption to interrupting and ending it, stays jupyter_client's.
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ipykernel.kernelapp import IPKernelApp
@@ -18,16 +22,45 @@ from jupyter_client.provisioning import LocalProvisioner
 from ftkit import warm
 
 
-class ForkedProvisioner(LocalProvisioner):
-    """Starts a kernel by a fork; `warm.can_fork` says beforehand whether that can be."""
+class SpareKernel:
+    """A forked process that waits to become a kernel. `warm.can_fork` says beforehand whether there can be one.
+
+    It is forked before anything of a run has begun in the caller, such as an event loop, which would be copied.
+
+    Args:
+        cwd: the folder it works in.
+        env: its environment variables.
+    """
+
+    def __init__(self, cwd: str | Path, env: Mapping[str, str]):
+        line, self._line = multiprocessing.Pipe(duplex=False)
+        self.process = warm.start(_serve, line, _search_path(env.get("PYTHONPATH")), cwd=cwd, env=env)
+        line.close()
+
+    def serve(self, arguments: list[str]) -> None:
+        """Makes it the kernel that a command line with these arguments would start."""
+        self._line.send(arguments)
+
+    def close(self) -> None:
+        """Ends it, and what it started, where it has not ended."""
+        self._line.close()
+        if self.process.is_alive():
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.join()
+
+
+class SpareProvisioner(LocalProvisioner):
+    """Makes a spare process the kernel where other provisioners start a command."""
+
+    spare: SpareKernel
 
     async def launch_kernel(self, cmd: list[str], **settings: object) -> KernelConnectionInfo:
         """What a client connects to; the kernel has begun to start."""
-        env = dict(settings.get("env") or os.environ)
-        self.cwd = settings.get("cwd") or Path.cwd()
-        self.process = _AsPopen(warm.start(_serve, cmd[cmd.index("-f"):], _search_path(env.get("PYTHONPATH")),
-                                           cwd=self.cwd, env=env))
+        self.spare.serve(cmd[cmd.index("-f"):])
+        self.process = _AsPopen(self.spare.process)
         self.pid = self.pgid = self.process.pid
+        self.cwd = settings.get("cwd")
         return self.connection_info
 
 
@@ -57,11 +90,15 @@ class _AsPopen:
         self._process.kill()
 
 
-def _serve(arguments: list[str], search_path: tuple[str, ...]) -> None:
+def _serve(line: Connection, search_path: tuple[str, ...]) -> None:
     """The kernel itself, in the forked process, until it is told to end."""
+    try:
+        arguments = line.recv()
+    except EOFError:  # it is not needed
+        return
     sys.argv[:], sys.path[:] = ["ipykernel_launcher", *arguments], search_path
     multiprocessing.current_process().name = "MainProcess"
-    app = IPKernelApp.instance(parent_handle=1)  # `warm` watches the parent; without one it prints advice
+    app = IPKernelApp.instance(parent_handle=1)  # without one it prints advice; `warm` ends it with the caller
     app.initialize(arguments)
     if matplotlib := sys.modules.get("matplotlib"):  # two that look for a kernel when they are imported
         matplotlib.rcParams["backend"] = os.environ["MPLBACKEND"]

@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -96,11 +97,19 @@ def stamp_of(path: str | Path, parameters: dict) -> str:
     """A hash of all that a run depends on: notebook, parameters with the files they name, package, Python, torch."""
     digest = hashlib.sha256(Path(path).read_bytes() + parameters_hash(Path(path).stem, parameters).encode())
     package = Path(ftkit.__file__).parent
-    for file in sorted(package.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts:
-            digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    files = [file for file in sorted(package.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
+    digest.update(_package_hash(package, tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)))
     digest.update(f"{platform.python_version()} {metadata.version('torch')}".encode())
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _package_hash(package: Path, files: tuple) -> bytes:
+    """Read once, and again after one of its files was changed."""
+    digest = hashlib.sha256()
+    for file, *_ in files:
+        digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    return digest.digest()
 
 
 def parameters_hash(name: str, parameters: dict) -> str:
