@@ -7,7 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from ftkit.chat import Example, encode_all, with_template
 from ftkit.data.reading import read
 from ftkit.data.splitting import split
 from ftkit.device import resident_peak_gib
-from ftkit.errors import refusal
+from ftkit.errors import refusal, unknown
 from ftkit.files import sha256
 from ftkit.hub import EMBEDDED, find_model, load_model, model_hash
 from ftkit.runs import Run, open_run
@@ -220,6 +220,24 @@ def run_trial(out_dir: str = "", method: str = "lora", learning_rate: float = 0.
         if run.card.status == "done":
             return run.card.metrics
         return run.finish(_measured(begun, run, score)).metrics
+
+
+def check_run_trial(out_dir: str = "", score: str = "held_out", **parameters) -> None:
+    """Nothing, if `run_trial` takes these; `ftkit sweep` asks before it runs anything.
+
+    Raises:
+        Refusal: a name is unknown, or a number is out of range.
+
+    Example:
+        >>> check_run_trial(method="lora", rank=4)
+    """
+    if score not in SCORES:
+        raise refusal("score", " or ".join(SCORES), score)
+    own = {name: value for name, value in parameters.items() if name in {one.name for one in fields(Trial)}}
+    trial = Trial(**own)
+    known = methods.defaults(trial.method)
+    for name in parameters.keys() - own.keys() - known.keys():
+        raise unknown(f"a setting of {trial.method}", name, [*known, *own])
 
 
 def parameters_of(begun: Begun, score: str) -> dict:

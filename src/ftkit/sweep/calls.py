@@ -9,7 +9,8 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ftkit.cards import CARD, read_card
 from ftkit.errors import Refusal, refusal
 from ftkit.sweep.targets import NOTEBOOK, OUT_DIR
 
+CHECK = "check"  # a kind of call: a function is asked about many points, and runs none
 RUN = "run"  # the folder that a function gets as its out_dir
 _MODULE = "ftkit_swept"  # what a swept file is called when it is loaded
 
@@ -26,13 +28,14 @@ class Call:
     """One call of a target, as plain data that can go to another process or machine.
 
     Args:
-        kind: "notebook" or "function".
+        kind: "notebook", "function" or "check".
         place: the notebook's file; or a module, or a file with the function.
         function: its name.
-        parameters: as checked.
+        parameters: as checked; {"points": [...]} for a check.
         folder: the point's own.
         gives_folder: whether the target takes `out_dir`.
         cwd: where a function works; a notebook works in the point's folder.
+        limit_s: for a notebook, which keeps what it did until then.
         is_heavy: whether it needs torch and the like, so that starting warm pays.
         env: variables of its process, besides.
     """
@@ -44,6 +47,7 @@ class Call:
     folder: str
     gives_folder: bool
     cwd: str
+    limit_s: float | None = None
     is_heavy: bool = True
     env: Mapping = field(default_factory=dict)
 
@@ -56,6 +60,8 @@ def perform(call: Call) -> dict:
             return {"metrics": _plain(_of_notebook(call, given))}
         os.chdir(call.cwd)
         sys.path[:] = dict.fromkeys([*sys.path, call.cwd])
+        if call.kind == CHECK:
+            return _checked(call)
         if call.gives_folder:
             given[OUT_DIR] = str(Path(call.folder) / RUN)
         found = _metrics_of(_function(call)(**given))
@@ -65,7 +71,27 @@ def perform(call: Call) -> dict:
         return {"error": str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}".rstrip(": ")}
 
 
-def _function(call: Call) -> object:
+def _checked(call: Call) -> dict:
+    function = _function(call)
+    for point in call.parameters["points"]:
+        function(**point)
+    return {"metrics": {}}
+
+
+class OwnSweep(BaseException):
+    """A file that is loaded for its function sweeps itself, without a guard: all above that is loaded."""
+
+
+_loading: list[str] = []
+
+
+def refuse_while_loading() -> None:
+    """Ends the loading of a file that, loaded for its function, begins a sweep of its own."""
+    if _loading:
+        raise OwnSweep
+
+
+def _function(call: Call) -> Callable:
     """The function itself; a file is loaded under a name of its own, so its `__main__` part does not run."""
     if not call.place.endswith(".py"):
         return getattr(importlib.import_module(call.place), call.function)
@@ -73,9 +99,14 @@ def _function(call: Call) -> object:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     spec = importlib.util.spec_from_file_location(_MODULE, call.place)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[_MODULE] = module
-    spec.loader.exec_module(module)
+    module = sys.modules[_MODULE] = importlib.util.module_from_spec(spec)
+    _loading.append(call.place)
+    with suppress(OwnSweep):
+        spec.loader.exec_module(module)
+    _loading.clear()
+    if not hasattr(module, call.function):
+        raise refusal(f"function {call.function}", "defined above the sweep", f"a file that sweeps first, "
+                      f"{Path(call.place).name}")
     return getattr(module, call.function)
 
 
@@ -86,7 +117,7 @@ def _of_notebook(call: Call, given: dict) -> dict:
     notebook, folder = Path(call.place), Path(call.folder)
     if call.gives_folder:
         given[OUT_DIR] = "."
-    result = run_notebook(notebook, folder / notebook.name, given, cwd=folder, warm=True)
+    result = run_notebook(notebook, folder / notebook.name, given, cwd=folder, limit_s=call.limit_s, warm=True)
     if result.status != "ok":
         at = f" (cell {result.cell})" if result.cell else ""
         raise Refusal(f"{result.error}{at}")

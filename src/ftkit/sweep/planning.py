@@ -4,15 +4,19 @@ Knows nothing about running; a `Plan` is plain data.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from ftkit.errors import refusal, unknown
+from ftkit.errors import Refusal, refusal, unknown
 from ftkit.notebooks.parameters import located
 from ftkit.sweep import points as folders
+from ftkit.sweep.calls import CHECK, Call, refuse_while_loading
 from ftkit.sweep.grid import Grid, Seeds, points_of, read_grid
 from ftkit.sweep.points import Point
+from ftkit.sweep.processes import run_call
 from ftkit.sweep.pruning import KINDS
 from ftkit.sweep.study import Study
 from ftkit.sweep.targets import NOTEBOOK, Target, find_target
@@ -86,7 +90,7 @@ class Plan:
         return point.status in ("waiting", "running", "stopped") or self.retry and point.status == "failed"
 
 
-def plan(target: str | Target, grid: Asked | Study, *, out: str | Path, seeds: Seeds = None,
+def plan(target: str | Callable | Target, grid: Asked | Study, *, out: str | Path, seeds: Seeds = None,
          fixed: Mapping | None = None, limits: Limits | None = None, **more: object) -> Plan:
     """The points of a sweep, checked; nothing is written and nothing runs.
 
@@ -101,6 +105,7 @@ def plan(target: str | Target, grid: Asked | Study, *, out: str | Path, seeds: S
     Raises:
         Refusal: something asked for cannot be; the sentence says what.
     """
+    refuse_while_loading()
     target = target if isinstance(target, Target) else find_target(target)
     out = Path(out).absolute()
     if out.exists() and not out.is_dir():
@@ -109,8 +114,22 @@ def plan(target: str | Target, grid: Asked | Study, *, out: str | Path, seeds: S
     asked = replace(asked, fixed={**asked.fixed, **(fixed or {})}, seeds=asked.seeds if seeds is None else seeds)
     if isinstance(asked, Study):
         return Plan(target, (), out, limits or Limits(), study=asked.checked(target), **more)
-    points = folders.named([_with_places(one, target) for one in points_of(asked, target)], out)
+    parameters = [_with_places(one, target) for one in points_of(asked, target)]
+    _ask(target, parameters)
+    points = folders.named(parameters, out)
     return Plan(target, points, out, limits or Limits(), **more)
+
+
+def _ask(target: Target, parameters: Sequence[Mapping]) -> None:
+    """Asks the function beside the target about all points, in a process of its own."""
+    if not target.asks:
+        return
+    with TemporaryDirectory() as folder:
+        call = Call(CHECK, target.place, target.asks, {"points": list(parameters)}, folder, False, os.getcwd(),
+                    is_heavy=target.is_heavy)
+        outcome = run_call(call, log=Path(folder) / folders.LOG)
+    if outcome.get("error"):
+        raise Refusal(outcome["error"])
 
 
 def _with_places(parameters: Mapping, target: Target) -> dict:

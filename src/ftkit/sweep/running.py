@@ -7,7 +7,7 @@ Knows nothing about the command line, nor about what the numbers mean.
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -23,10 +23,11 @@ from ftkit.sweep.planning import Asked, Limits, Plan, plan
 from ftkit.sweep.points import Point
 from ftkit.sweep.study import Study, proposed
 from ftkit.sweep.supervising import Task, end_point, may_go_on, stopped, supervised
-from ftkit.sweep.targets import OUT_DIR
+from ftkit.sweep.targets import NOTEBOOK, OUT_DIR
 from ftkit.sweep.watching import Watch
 
 _LOOK_S = 0.5  # how often a wait looks up: for Ctrl-C, and at the traces
+_TO_KEEP_S = 20.0  # for a notebook past its limit, to write its copy and page
 _END_S = 15.0  # for points that were told to end
 
 
@@ -82,13 +83,14 @@ def run(asked: Plan, executor: Executor, at_once: int = 1) -> Iterator[Step]:
         lock.release()
 
 
-def sweep(target: str, grid: Asked | Study, *, out: str | Path, seeds: Seeds = None, jobs: int | None = None,
-          fixed: Mapping | None = None, limit_s: float | None = None, memory_gib: float | None = None,
-          executor: str = "forked", dask: str | None = None, **more: object):
+def sweep(target: str | Callable, grid: Asked | Study, *, out: str | Path, seeds: Seeds = None,
+          jobs: int | None = None, fixed: Mapping | None = None, limit_s: float | None = None,
+          memory_gib: float | None = None, executor: str = "forked", dask: str | None = None,
+          **more: object):
     """A pandas table of all points, one row each, after all that were not done yet have run.
 
     Args:
-        target: a lesson's stem or number, a notebook file, `module:function` or `file.py:function`.
+        target: a lesson's stem or number, a notebook file, `module:function`, `file.py:function` or a function.
         grid: a `Grid`, values by parameter, a list of points, a file that holds one of these, or a `Study`.
         out: the sweep's folder; one that holds points of this target is gone on with.
         seeds: so many from 0, or which.
@@ -173,8 +175,11 @@ class _Slots:
         env |= {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
         folder = asked.out / folders.POINTS / point.id
         call = Call(target.kind, target.place, target.function, dict(point.parameters), str(folder),
-                    OUT_DIR in target.declared, os.getcwd(), target.is_heavy, env)
-        return Task(point, str(asked.out), call, asked.limits.limit_s, asked.limits.memory_gib)
+                    OUT_DIR in target.declared, os.getcwd(), asked.limits.limit_s, target.is_heavy, env)
+        limit_s = asked.limits.limit_s
+        if limit_s and target.kind == NOTEBOOK:  # its own limit comes first, and keeps what was done
+            limit_s += _TO_KEEP_S
+        return Task(point, str(asked.out), call, limit_s, asked.limits.memory_gib)
 
     def _end(self, future: Future) -> Point:
         """The point of a finished future; an error of the slot itself is the point's failure."""

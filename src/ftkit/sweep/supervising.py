@@ -15,6 +15,7 @@ from ftkit.files import write_atomic
 from ftkit.sweep.calls import Call
 from ftkit.sweep.points import LOG, POINTS, Point, read_point, write_point
 from ftkit.sweep.processes import run_call
+from ftkit.sweep.targets import NOTEBOOK
 
 END = ".end"  # a file in a point's folder: a word that says why it is to end
 WORDS = {"pruned": "it was hopeless beside the others", "stopped": "the sweep was stopped"}
@@ -58,10 +59,12 @@ def supervised(task: Task) -> Point:
         raise
     finally:
         may_go_on(out, task.point.id)
-    ended = outcome.get("ended")
+    ended, metrics, peak_gib = outcome.get("ended"), outcome.get("metrics", {}), outcome.get("peak_gib")
+    if peak_gib and task.call.kind == NOTEBOOK:  # its kernel is another process
+        peak_gib += metrics.get("peak_gib", 0.0)
     status = ended or ("done" if "metrics" in outcome else "failed")
     return write_point(out, replace(
-        point, status=status, metrics=outcome.get("metrics", {}), peak_gib=outcome.get("peak_gib"),
+        point, status=status, metrics=metrics, peak_gib=peak_gib,
         error=WORDS.get(ended, ended) if ended else outcome.get("error"),
         elapsed_s=outcome["elapsed_s"]))
 

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Target:
         declared: by name; the type is one of `TYPES`, or "any".
         required: parameters without a default.
         is_open: whether it takes other names, too (`**settings`).
+        asks: the name of a function beside it that refuses what it would not take, see `find_target`.
         is_heavy: whether it needs torch or what goes with it, by the imports in its file.
     """
 
@@ -45,6 +46,7 @@ class Target:
     declared: Mapping[str, Parameter]
     required: tuple[str, ...] = ()
     is_open: bool = False
+    asks: str = ""
     is_heavy: bool = True
 
     @property
@@ -95,12 +97,16 @@ class Target:
         return checked
 
 
-def find_target(text: str) -> Target:
+def find_target(asked: str | Callable) -> Target:
     """The target that a text names: a lesson's stem or number, a notebook file, `module:function`, `file.py:function`.
+
+    A function itself will do, too, if it stands in a file. Where a function NAME takes any name (`**settings`), a
+    function `check_NAME` beside it, called with the same parameters, may refuse those that NAME would not take.
 
     Raises:
         Refusal: there is no such thing, or it is misdeclared; nothing of it has run.
     """
+    text = asked if isinstance(asked, str) else _place_of(asked)
     place, colon, function = text.rpartition(":")
     if colon and not text.endswith(".ipynb"):
         return _function_target(place, function)
@@ -129,6 +135,17 @@ def literal(text: str) -> object:
     return text if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _place_of(function: Callable) -> str:
+    """How a text would name a function: by its module, or by the file of the script that it stands in."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if module == "__main__":
+        module = getattr(sys.modules["__main__"], "__file__", None)
+    if not module or "." in name:
+        raise refusal("target", "a function that stands in a file", name or function,
+                      "Other processes have to find it: write it into a file of its own and give file.py:function.")
+    return f"{module}:{name}"
+
+
 def _function_target(place: str, name: str) -> Target:
     is_file = place.endswith(".py")
     source = Path(place) if is_file else _module_source(place)
@@ -144,7 +161,8 @@ def _function_target(place: str, name: str) -> Target:
     shown = f"{source.name if is_file else place}:{name}"
     declared, required = _signature(functions[name].args, shown)
     return Target(FUNCTION, shown, str(source.absolute()) if is_file else place, name, declared, required,
-                  functions[name].args.kwarg is not None, _is_heavy(tree))
+                  functions[name].args.kwarg is not None, check if (check := f"check_{name}") in functions else "",
+                  _is_heavy(tree))
 
 
 def _module_source(module: str) -> Path:
