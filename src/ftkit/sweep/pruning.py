@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ftkit.errors import refusal, unknown
-from ftkit.runs import TRACE, read_trace
 from ftkit.sweep import settings
 from ftkit.sweep.quiet import quietly
 
@@ -59,13 +58,17 @@ class Pruner:
         self._kind, self._warmup_steps, self._pruner = kind, warmup_steps, None
         self._setting, self._judged = {}, {}
         for point in points:
-            key = settings.key_of(point["parameters"])
-            self._setting[point["id"]] = key
-            self._judged.setdefault(key, point["id"])
+            self.add(point)
         with quietly():
             self._study = optuna.create_study(direction="minimize" if lower else "maximize")
         self._trials: dict[str, optuna.Trial] = {}
         self._hopeless: set[str] = set()
+
+    def add(self, point: Mapping) -> None:
+        """Takes note of a point; one that it knows does no harm."""
+        key = settings.key_of(point["parameters"])
+        self._setting[point["id"]] = key
+        self._judged.setdefault(key, point["id"])
 
     def report(self, point_id: str, step: int, value: float) -> None:
         """Takes note of a point's value after a step; one that it was told before does no harm.
@@ -139,6 +142,8 @@ def curve(folder: str | Path) -> list[tuple[int, float]]:
     Raises:
         Refusal: a line of a trace is damaged.
     """
+    from ftkit.runs import TRACE, read_trace  # torch with it: not for a sweep without pruning
+
     records = [record for path in sorted(Path(folder).rglob(TRACE)) for record in read_trace(path.parent)]
     return [(record["step"], float(record["held_out_loss"])) for record in records
             if record.get("held_out_loss") is not None and "step" in record]
