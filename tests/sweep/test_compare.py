@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ftkit import cli
 from ftkit.errors import Refusal
 from ftkit.sweep.chance import best_of_chance, seeds_needed, seeds_to_leave_zero
 from ftkit.sweep.compare import compare, folders
@@ -83,15 +84,32 @@ def test_more_is_better_where_the_metric_says_so_or_the_caller_does():
     assert "score, higher is better" in str(compare(a, b, "score"))
 
 
-def test_folders_of_a_sweep_and_of_runs_are_compared(tmp_path):
+@pytest.fixture
+def two_sweeps(tmp_path):
     for name, points in (("a", runs(*A)), ("b", runs(*B, rank=4))):
         for one in points:
             folder = tmp_path / name / "points" / one["id"]
             folder.mkdir(parents=True)
             (folder / "point.json").write_text(json.dumps(one))
-    found = folders(tmp_path / "a", tmp_path / "b")
+    return tmp_path / "a", tmp_path / "b"
+
+
+def test_the_folders_of_two_sweeps_are_compared(two_sweeps):
+    found = folders(*two_sweeps)
     assert str(found).startswith("held_out_loss, lower is better\n  a: 0.395 ± ")
     assert "b − a over 4 common seeds" in str(found)
+    assert folders(two_sweeps[0], two_sweeps[0]).sides[1].name == "a (second)"
+
+
+def test_the_command_prints_the_comparison_and_writes_its_numbers(two_sweeps, tmp_path, capsys):
+    a, b = map(str, two_sweeps)
+    assert cli.main(["compare", a, b, "--json", str(tmp_path / "found.json")]) == 0
+    assert capsys.readouterr().out.startswith("held_out_loss, lower is better")
+    assert json.loads((tmp_path / "found.json").read_text())["difference"]["value"] == pytest.approx(-0.045)
+    assert cli.main(["compare", a, b, "--no-lower-is-better"]) == 0
+    assert "higher is better" in capsys.readouterr().out
+    assert cli.main(["compare", a, b, "--metric", "test"]) == 2
+    assert "held-out split" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("call", "words"), [
