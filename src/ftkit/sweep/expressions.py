@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ftkit.errors import refusal, unknown
+from ftkit.errors import Refusal, refusal, unknown
 
 _DERIVES = re.compile(r"\s*([A-Za-z_]\w*)\s*=(?!=)(.*)", re.DOTALL)
 _BINARY = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -52,6 +52,8 @@ class Constraint:
         """
         try:
             return _value(self.tree, parameters, self.text)
+        except Refusal:
+            raise
         except (TypeError, ValueError, ArithmeticError) as error:
             raise refusal(f"constraint {self.text!r}", "one that can be worked out at every point",
                           f"{type(error).__name__}: {error}", _FORM) from error

@@ -118,8 +118,8 @@ def table(out: str | Path):
     """A pandas table with a row for each point of a sweep's folder: id, status, …, then param.* and metric.*."""
     import pandas
 
-    plain = ("id", "status", "attempts", "error", "elapsed_s", "peak_gib")
-    return pandas.DataFrame([{**{name: getattr(one, name) for name in plain},
+    plain = ("id", "status", "attempts", "elapsed_s", "peak_gib")
+    return pandas.DataFrame([{**{name: getattr(one, name) for name in plain}, "error": one.error or "",
                               **{f"param.{name}": value for name, value in one.parameters.items()},
                               **{f"metric.{name}": value for name, value in one.metrics.items()}}
                              for one in folders.stored_points(Path(out))])
