@@ -1,4 +1,7 @@
-"""The command `ftkit sweep`: its arguments, its progress, its table. Knows nothing that the sweep knows."""
+"""The commands `ftkit sweep` and `ftkit compare`: arguments, progress, what is printed.
+
+Knows nothing that the sweep knows.
+"""
 
 import argparse
 import os
@@ -36,6 +39,12 @@ def add_(command: Callable) -> None:
     it.add_argument("--retry", action="store_true", help="run failed points again")
     it.add_argument("--resume", action="store_true", help="go on with what is in the folder (always so)")
     _add_where_(it)
+    _add_choice_(it)
+    it = command(compare)
+    it.add_argument("first", metavar="RUNS_A", help="folder of a sweep, or with runs in it")
+    it.add_argument("second", metavar="RUNS_B", help="likewise; it is compared with the first")
+    _add_choice_(it)
+    it.add_argument("--json", metavar="FILE", help="write the numbers as data, too")
 
 
 def _add_where_(it: argparse.ArgumentParser) -> None:
@@ -47,6 +56,9 @@ def _add_where_(it: argparse.ArgumentParser) -> None:
     it.add_argument("--executor", default="forked", metavar="KIND", help="forked (default) or serial")
     it.add_argument("--dask", metavar="ADDRESS", help="run on Dask's workers: local, or a scheduler's address")
     it.add_argument("--gpus", metavar="0,1", help="give each point one of these (default: all there are)")
+
+
+def _add_choice_(it: argparse.ArgumentParser) -> None:
     it.add_argument("--metric", help="what settings are compared by (default: held_out_loss, or the only number)")
     it.add_argument("--lower-is-better", action=argparse.BooleanOptionalAction, help="(default: by the metric's name)")
 
@@ -75,6 +87,18 @@ def sweep(options: argparse.Namespace) -> int:
         print(_price(asked, jobs))
         return 0
     return _close(asked)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Compare two sweeps or sets of runs, paired by seed: the difference, its interval, and what luck alone gives."""
+    from ftkit.files import write_json
+    from ftkit.sweep.compare import folders
+
+    found = folders(options.first, options.second, options.metric, options.lower_is_better)
+    print(found)
+    if options.json:
+        write_json(options.json, found.record())
+    return 0
 
 
 def _go_through(asked, executor, at_once: int, first: bool) -> None:

@@ -117,8 +117,9 @@ class Fused:
         Raises:
             Refusal: no such member.
         """
+        adapted = self.put_in_(member)
         try:
-            return save_adapter(self.put_in_(member), folder, base_name)
+            return save_adapter(adapted, folder, base_name)
         finally:
             remove_lora_(self.model)
 

@@ -90,7 +90,7 @@ def _refuse_too_few(found: Sequence, names: Sequence[str], metric: str) -> None:
     if not names:
         raise refusal("points", "of settings that differ in a parameter", "one setting", "Sweep a parameter first.")
     if len(found) < _fewest(names):
-        raise refusal("points", f"of {_fewest(names)} settings or more, since {len(names)} parameters differ",
+        raise refusal("points", f"of {_fewest(names)} settings or more, two more than differing parameters",
                       len(found), "Sweep more settings, or fewer parameters.")
     if len({one.mean for one in found}) == 1:
         raise refusal(metric, "different between settings", "one value only", "There is no variance to share out.")

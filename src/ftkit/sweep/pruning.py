@@ -81,14 +81,24 @@ class Pruner:
             self._hopeless.add(key)
         if key in self._hopeless or self._judged[key] != point_id:
             return
-        trial = self._trial(key)
-        seen = self._seen(trial)
-        if seen.state.is_finished() or step in seen.intermediate_values:
-            return
-        trial.report(value, step)
-        if step >= self._warmup_steps and self._pruner_from(step).prune(self._study, self._seen(trial)):
-            self._study.tell(trial, state=_states().PRUNED)
-            self._hopeless.add(key)
+        if self._judge(key, step, value):
+            self._prune(key)
+
+    def recall(self, point_id: str, values: Iterable[tuple[int, float]], pruned: bool) -> None:
+        """Takes note of a point of an earlier session; how it ended stands, in whatever order points are recalled.
+
+        Args:
+            values: all that it reported, by step.
+            pruned: whether it was found hopeless; else it ran to its end.
+
+        Raises:
+            Refusal: no such point.
+        """
+        key = self._key(point_id)
+        if self._judged[key] == point_id:
+            for step, value in values:
+                self._judge(key, step, value)
+        self._prune(key) if pruned else self.finish(point_id)
 
     def finish(self, point_id: str) -> None:
         """Takes note that a point ran to its end: others may be compared with it.
@@ -110,6 +120,23 @@ class Pruner:
             Refusal: no such point.
         """
         return self._key(point_id) in self._hopeless
+
+    def _judge(self, key: str, step: int, value: float) -> bool:
+        """Whether a setting is hopeless by this value; others are compared with it from now on."""
+        trial = self._trial(key)
+        seen = self._seen(trial)
+        if seen.state.is_finished() or step in seen.intermediate_values:
+            return False
+        trial.report(value, step)
+        return step >= self._warmup_steps and self._pruner_from(step).prune(self._study, self._seen(trial))
+
+    def _prune(self, key: str) -> None:
+        from optuna.trial import TrialState
+
+        self._hopeless.add(key)
+        trial = self._trial(key)
+        if not self._seen(trial).state.is_finished():
+            self._study.tell(trial, state=TrialState.PRUNED)
 
     def _key(self, point_id: str) -> str:
         if point_id not in self._setting:
@@ -147,9 +174,3 @@ def curve(folder: str | Path) -> list[tuple[int, float]]:
     records = [record for path in sorted(Path(folder).rglob(TRACE)) for record in read_trace(path.parent)]
     return [(record["step"], float(record["held_out_loss"])) for record in records
             if record.get("held_out_loss") is not None and "step" in record]
-
-
-def _states():
-    from optuna.trial import TrialState
-
-    return TrialState

@@ -29,7 +29,8 @@ class Watch:
         points = list(points)
         self._out, self._pruner = out, Pruner([asdict(one) for one in points], kind)
         for point in points:
-            self.ended(point)
+            if point.status in ("done", PRUNED):
+                self._pruner.recall(point.id, self._curve(point), point.status == PRUNED)
 
     def add(self, point: Point) -> None:
         """Takes note of a point that was not known at the beginning."""
@@ -56,6 +57,10 @@ class Watch:
         return write_point(self._out, replace(point, status=PRUNED, error=WORDS[PRUNED]))
 
     def _read(self, point: Point) -> None:
+        for step, value in self._curve(point):
+            self._pruner.report(point.id, step, value)
+
+    def _curve(self, point: Point) -> list[tuple[int, float]]:
         with suppress(Refusal):  # a trace that cannot be read is the point's own trouble
-            for step, value in curve(self._out / POINTS / point.id):
-                self._pruner.report(point.id, step, value)
+            return curve(self._out / POINTS / point.id)
+        return []
