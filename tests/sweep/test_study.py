@@ -75,7 +75,7 @@ def test_points_that_failed_or_are_out_of_todays_range_do_not_stop_a_study(folde
 def test_a_study_that_finds_nothing_new_ends(folder):
     target, make = folder
     few = Study(12, choices={"how": ["a", "b"]}, metric="loss")
-    assert len(through(few, target, make("out"), score)) == 2
+    assert len(through(few, target, make("out"), lambda one: 1.0)) == 2
 
 
 def test_a_study_is_swept(function):

@@ -64,11 +64,13 @@ def test_each_point_gets_a_gpu_of_its_own(function, ftkit):
 
 @pytest.mark.parametrize(("words", "said"), [
     (["--grid", "y=1"], "parameter of swept.py:f must be one of x, how, seed, got 'y'"),
-    (["--grid", "x=a"], "x must be a whole number"), (["-p", "x"], "-p must be name=value, got 'x'"), ([], "grid must be"),
+    (["--grid", "x=a"], "x must be a whole number"), (["-p", "x"], "-p must be name=value, got 'x'"),
+    ([], "grid must be one with points in it"), (["--study", "0", "--range", "x=1..2"], "trials of a study must be 1"),
     (["--grid", "how=ok"], "parameter x of swept.py:f must be given"),
     (["--grid", "x=1", "--range", "x=1..2"], "--range must be given with --study"),
     (["--grid", "x=1", "--dask", "tcp://a:1", "--gpus", "0"], "--gpus must be left out with a scheduler's address"),
-    (["--grid", "x=1", "--jobs", "0"], "jobs must be 1 or more"), (["--grid", "x=1", "--limit", "0"], "limit_s must be"),
+    (["--grid", "x=1", "--jobs", "0"], "jobs must be 1 or more"),
+    (["--grid", "x=1", "--limit", "0"], "limit_s must be more than 0"),
     (["--grid", "x=1", "--executor", "threads"], "executor must be one of forked"),
     (["--grid", "x=1", "--prune", "never"], "prune must be one of halving, median"),
     (["--grid-file", "star.json", "--study", "2"], "grid file of a study must be one with grid, fixed")])
