@@ -12,6 +12,7 @@ import nbformat
 import psutil
 import pytest
 
+from ftkit.cards import read_card
 from ftkit.errors import Refusal
 from ftkit.locks import Lock
 from ftkit.notebooks.kernel import kernel_env
@@ -51,8 +52,8 @@ def broken(tmp_path_factory):
     os.chdir(folder)
     Path("swept.py").write_text(HOW)
     try:
-        found = sweep("swept.py:f", {"x": [1, 2], "how": ["ok", "raise", "kill", "exit", "leave", "hang", "eat"]},
-                      jobs=3, out="out", limit_s=4, memory_gib=2)
+        kinds = ["ok", "raise", "kill", "exit", "leave", "hang", "spin", "eat"]
+        found = sweep("swept.py:f", {"x": [1, 2], "how": kinds}, jobs=3, out="out", limit_s=4, memory_gib=2)
     finally:
         os.chdir(here)
     return folder, found
@@ -65,9 +66,10 @@ def test_a_point_that_dies_in_any_way_costs_only_itself(broken):
         "ok": "", "raise": "ValueError: no good",
         "kill": "ProcessDied: ended by SIGKILL; the usual cause is too little memory",
         "exit": "ProcessDied: it left with exit status 3 before its end", "leave": "SystemExit: 4",
-        "hang": "TimeLimit: it ran past its limit of 4 s", "eat": "MemoryError"}
+        "hang": "TimeLimit: it ran past its limit of 4 s", "spin": "TimeLimit: it ran past its limit of 4 s",
+        "eat": "MemoryError"}
     assert sorted(found[found.status == "done"]["metric.loss"]) == [10.0, 20.0]
-    assert set(starts(folder / "out").values()) == {1} and len(starts(folder / "out")) == 14
+    assert set(starts(folder / "out").values()) == {1} and len(starts(folder / "out")) == 16
 
 
 def test_a_point_that_was_ended_leaves_no_process_behind(broken):
@@ -84,6 +86,16 @@ def test_what_a_point_printed_is_in_its_folder_and_the_summary_says_what_failed(
     assert "TimeLimit: it ran past its limit of 4 s" in summary and (folder / "out" / "table.csv").is_file()
 
 
+def test_a_point_that_writes_no_run_card_is_given_one(broken):
+    folder, _ = broken
+    found = [read_card(path.parent) for path in (folder / "out").glob("points/x=1-*/card.json")]
+    cards = {card.parameters["how"]: card for card in found}
+    assert {how: card.status for how, card in cards.items()} == {
+        "ok": "done", "raise": "failed", "leave": "failed", "eat": "failed"}  # the others were killed
+    assert cards["ok"].metrics == {"loss": 10.0} and cards["ok"].parameters == {"x": 1, "how": "ok"}
+    assert cards["raise"].error == "ValueError: no good" and "python" in cards["ok"].versions
+
+
 def test_a_second_time_nothing_runs_and_a_larger_grid_runs_what_is_new(broken, monkeypatch):
     folder, _ = broken
     monkeypatch.chdir(folder)
@@ -96,7 +108,7 @@ def test_a_second_time_nothing_runs_and_a_larger_grid_runs_what_is_new(broken, m
     with executors.opened("serial") as (executor, at_once):
         steps = list(run(larger, executor, at_once))
     assert [(step.point.status, step.done, step.total, step.left_s) for step in steps] == [("done", 3, 3, 0.0)]
-    assert len(table("out")) == 15
+    assert len(table("out")) == 17
 
 
 def test_failed_points_run_again_when_asked_for_and_not_before(function):

@@ -39,11 +39,6 @@ class Constraint:
     derives: str
     tree: ast.expr
 
-    @property
-    def names(self) -> set[str]:
-        """The parameters that it reads."""
-        return {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name)} - _FUNCTIONS.keys()
-
     def value(self, parameters: Mapping) -> object:
         """What the expression comes to at a point.
 
