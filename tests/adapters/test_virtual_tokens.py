@@ -228,10 +228,9 @@ def test_a_prefix_with_a_projection_is_pefts():
     one, other = ours("prefix", projection=7), theirs("prefix", prefix_projection=True, encoder_hidden_size=7)
     encoder, prefix = other.prompt_encoder["default"], prefix_of(one)
     with torch.no_grad():
-        for mine, its in ((prefix.embedding, encoder.embedding.weight), (prefix.down.weight, encoder.transform[0].weight),
-                          (prefix.down.bias, encoder.transform[0].bias), (prefix.up.weight, encoder.transform[2].weight),
-                          (prefix.up.bias, encoder.transform[2].bias)):
-            its.copy_(mine)
+        encoder.embedding.weight.copy_(prefix.embedding)
+        encoder.transform[0].load_state_dict(prefix.down.state_dict())
+        encoder.transform[2].load_state_dict(prefix.up.state_dict())
     mine, want = one(input_ids=IDS).logits, own_places(other(input_ids=IDS).logits)
     torch.testing.assert_close(mine, want, **CLOSE)
     mine.logsumexp(-1).sum().backward()
