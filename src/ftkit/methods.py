@@ -29,12 +29,12 @@ SMALL_MODEL = 20_000_000
 """Up to how many parameters a model counts as small in `LEARNING_RATES`."""
 
 LEARNING_RATES = {"full": (1e-3, 1e-5), "freeze": (1e-3, 2e-5), "bitfit": (5e-3, 4e-4), "adapter": (4e-3, 3e-4),
-                  "prefix": (3e-2, 1e-2), "prompt": (1e-1, 3e-2), "lora": (4e-3, 2e-4), "qlora": (4e-3, 2e-4)}
+                  "prefix": (5e-2, 1e-2), "prompt": (1e-1, 3e-2), "lora": (4e-3, 2e-4), "qlora": (4e-3, 2e-4)}
 """By method, for small models and for larger ones. A narrow model needs larger steps: with Adam each weight moves by
 about the learning rate, and an output sums over as many moves as the layer is wide. A method that trains less needs
 larger steps too. Those for larger models are what papers and their code use: 1e-5 to 2e-5 for all parameters (Llama 2,
-Alpaca), 2e-4 for LoRA (QLoRA), 1e-4 to 1e-3 for biases (BitFit), 3e-4 for adapters (Hu et al. 2023, LLM-Adapters), 1e-2
-for a prefix and 3e-2 for a prompt (peft's own examples)."""
+Alpaca), 2e-4 for LoRA (QLoRA), 1e-4 to 1e-3 for biases (BitFit), 3e-4 for adapters (the code of LLM-Adapters), 5e-3 to
+3e-2 for a prefix (that of P-Tuning v2, peft's example), 3e-2 for a prompt (peft's example)."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def prepare(model: nn.Module, method: str, **settings) -> Prepared:
     if carried := _carried(model):
         raise refusal("model", "one without an adapter", carried, "Load it anew, or take a LoRA adapter out with "
                       "remove_lora_ first.")
-    chosen = _METHODS[method][0](model, **settings)
     _keep_codes_(model)
+    chosen = _METHODS[method][0](model, **settings)
     return Prepared(model, method, *targets.counts(model), chosen)
 
 
@@ -116,6 +116,7 @@ def load(model: nn.Module, folder: str | Path) -> Prepared:
     folder = Path(folder)
     saved = _saved_method(folder)
     method, settings = saved["method"], saved["settings"]
+    _keep_codes_(model)
     if method in ("lora", "qlora"):
         load_adapter_(model, folder)
         settings = settings | asdict(config_of(model))
@@ -126,7 +127,6 @@ def load(model: nn.Module, folder: str | Path) -> Prepared:
         prepared = prepare(model, method, **settings)
         load_trained_(model, folder)
         return prepared
-    _keep_codes_(model)
     return Prepared(model, method, *targets.counts(model), settings)
 
 

@@ -316,6 +316,8 @@ def a_mamba():
     (lambda: add_prefix_(a_t5(), PrefixConfig()), "model must be one that reads and writes in one stack, got "
                                                   "'T5ForConditionalGeneration, an encoder-decoder'"),
     (lambda: add_prefix_(a_mamba(), PrefixConfig()), "model must be one whose layers all keep keys and values of one"),
+    (lambda: add_prefix_(a_model(), PrefixConfig(start="text", start_text="Hi")),
+     "ids must be given with start='text', the tokens of start_text, got None"),
     (lambda: add_prompt_(a_model(), PromptConfig(), ids=[]), "start_text must be one of at least one token"),
     (lambda: ours("prompt")(input_ids=IDS, position_ids=torch.tensor([[0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7]])),
      "packed rows must be given with an attention mask, got 'positions that start anew, and none'"),
