@@ -18,7 +18,7 @@ from ftkit.adapters.saving import PREFIX, PROMPT, load_virtual_, save_virtual
 from ftkit.errors import refusal, unknown
 from ftkit.files import read_json, write_json
 from ftkit.freeze import FreezeConfig, freeze_
-from ftkit.hub import find_model
+from ftkit.hub import find_model, keep_codes_
 from ftkit.lora.adapter import add_lora_, config_of, lora_layers
 from ftkit.lora.config import LoraConfig
 from ftkit.lora.saving import load_adapter_, save_adapter
@@ -83,7 +83,7 @@ def prepare(model: nn.Module, method: str, **settings) -> Prepared:
     if carried := _carried(model):
         raise refusal("model", "one without an adapter", carried, "Load it anew, or take a LoRA adapter out with "
                       "remove_lora_ first.")
-    _keep_codes_(model)
+    keep_codes_(model)
     chosen = _METHODS[method][0](model, **settings)
     return Prepared(model, method, *targets.counts(model), chosen)
 
@@ -116,7 +116,7 @@ def load(model: nn.Module, folder: str | Path) -> Prepared:
     folder = Path(folder)
     saved = _saved_method(folder)
     method, settings = saved["method"], saved["settings"]
-    _keep_codes_(model)
+    keep_codes_(model)
     if method in ("lora", "qlora"):
         load_adapter_(model, folder)
         settings = settings | asdict(config_of(model))
@@ -256,17 +256,6 @@ def _is_four_bit(module: nn.Module) -> bool:
     weight = getattr(module, "weight", None)
     state = getattr(weight, "quant_state", None)  # bitsandbytes' and our own
     return state is not None and math.prod(state.shape) == 2 * weight.numel()
-
-
-def _keep_codes_(model: nn.Module) -> None:
-    """Keeps bitsandbytes from repacking 4-bit weights on a CPU when the model is first evaluated.
-
-    A repacked weight has a product without a gradient: all training after the first evaluation would stop below it.
-    """
-    for module in model.modules():
-        if getattr(module, "support_avx512bf16_for_cpu", False):
-            module.support_avx512bf16_for_cpu = False
-            module.state_dict()  # puts one that was repacked before back
 
 
 def _base_name(model: nn.Module) -> str:
