@@ -18,11 +18,11 @@ from pathlib import Path
 
 from ftkit.cards import CARD, Card, commit, read_card, versions, write_card
 from ftkit.errors import Refusal, refusal
-from ftkit.files import DiskFull
 from ftkit.sweep.targets import NOTEBOOK, OUT_DIR, SEED
 
 CHECK = "check"  # a kind of call: a function is asked about many points, and runs none
 RUN = "run"  # the folder that a function gets as its out_dir
+_LONGEST = 500  # characters of an error
 _MODULE = "ftkit_swept"  # what a swept file is called when it is loaded
 
 
@@ -82,7 +82,8 @@ def _performed(call: Call) -> dict:
         return {"metrics": _plain(_of_cards(Path(call.folder)) if found is None else found)}
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        return {"error": str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}".rstrip(": ")}
+        said = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}".rstrip(": ")
+        return {"error": " ".join(said.split())[:_LONGEST]}  # all of it is in the log
 
 
 def _checked(call: Call) -> dict:
@@ -146,7 +147,7 @@ def _write_card(call: Call, outcome: Mapping, started: str, elapsed_s: float) ->
         from ftkit.device import hardware, thread_count
 
         more = {"hardware": hardware(), "threads": thread_count()}
-    with suppress(DiskFull):  # the point's own record says so as well
+    with suppress(Refusal, OSError):  # a full disk, or a seed that is no number: the point's own record says it, too
         write_card(call.folder, Card(
             call.function or Path(call.place).stem, parameters, seed, started, versions=versions(), commit=commit(),
             elapsed_s=round(elapsed_s, 3), status="failed" if "error" in outcome else "done",
