@@ -97,12 +97,10 @@ def test_a_child_of_a_process_is_forked_from_the_same_prepared_one(script):
     assert said == "True\n"
 
 
-def test_a_process_that_says_it_is_prepared_is_itself_forked_from(script):
-    said = script("import colorsys\nwarm.declare_prepared()\nanswer = asked(jobs.state)\n"
-                  "print(answer['parent'] == os.getpid(), answer['prepared'], warm.obstacle())\n"
-                  "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-                  "print(asked(jobs.state)['parent'] == os.getpid())").stdout
-    assert said == "True True None\nFalse\n"
+def test_a_fresh_interpreter_can_be_asked_for(script):
+    said = script("import os\nhere, there = multiprocessing.Pipe()\nwarm.start(jobs.state, there, fresh=True)\n"
+                  "answer = here.recv()\nprint(answer['parent'] == os.getpid(), answer['prepared'])")
+    assert (said.stdout, said.stderr) == ("True False\n", "")
 
 
 def test_what_a_killed_process_printed_is_kept(tmp_path, monkeypatch):
@@ -147,7 +145,7 @@ def test_a_process_and_its_children_end_with_their_caller(tmp_path, number):
 def test_a_prepared_process_that_cannot_be_forked_from_is_left_alone_and_it_is_said_once(
         script, tmp_path, preloaded, words):
     (tmp_path / "colorful.py").write_text(
-        "import sys, threading\nclass Cuda:\n    class cuda:\n        is_initialized = staticmethod(lambda: False)\n"
+        "import sys, threading\nclass Cuda:\n    class cuda:\n"
         f"        _is_in_bad_fork = staticmethod(lambda: True)\n{preloaded}\n")
     said = script('warm.PRELOADED = ("colorful",)\nprint(asked(jobs.state)["prepared"], asked(jobs.state)["prepared"])')
     assert said.stdout == "False False\n"
@@ -197,7 +195,7 @@ made = [type(one).__name__ for one in gc.get_objects()
         if any(base.__name__ == "PreTrainedTokenizerBase" for base in type(one).__mro__[:-1])]
 print(ran, made, len(os.listdir("/proc/self/task")), torch.cuda.is_initialized())
 '''
-    env = kernel_env({**warm.PREPARED_WITH})
+    env = kernel_env({**warm._PREPARED_WITH})
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.stdout == "[] [] 1 False\n", done.stderr[-2000:]
 

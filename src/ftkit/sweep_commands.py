@@ -66,7 +66,7 @@ def _add_choice_(it: argparse.ArgumentParser) -> None:
 def sweep(options: argparse.Namespace) -> int:
     """Run a notebook or a function over a grid of parameters, and go on where an earlier run of it ended."""
     asked, kind = _plan(options), "dask" if options.dask else options.executor
-    jobs = options.jobs or (len(asked.gpus) or None)
+    jobs = options.jobs if options.jobs is not None else len(asked.gpus) or None
     print(f"{asked.target.name}: {asked.total} points in {_shown(asked.out)}", flush=True)
     if options.dry_run:
         for point in asked.standing():
@@ -127,7 +127,7 @@ def _plan(options: argparse.Namespace):
 
     target = find_target(options.target)
     fixed = {name: target.parse(name, text) for name, text in _pairs("-p", options.parameters)}
-    if options.ranges and not options.study:
+    if options.ranges and options.study is None:
         raise refusal("--range", "given with --study", "no --study", "Add --study N, or write values with --grid.")
     if options.gpus and options.dask and options.dask != "local":
         raise refusal("--gpus", "left out with a scheduler's address", options.gpus,
@@ -150,7 +150,7 @@ def _grid(options: argparse.Namespace, target):
     asked = read_grid(options.grid_file, target) if options.grid_file else Grid()
     asked = replace(asked, grid={**asked.grid, **grid_of_texts(options.grid, target)},
                     constraints=[*asked.constraints, *options.where])
-    if not options.study:
+    if options.study is None:
         return asked
     if asked.points or asked.star or asked.groups:
         raise refusal("grid file of a study", "one with grid, fixed, constraints and seeds alone", options.grid_file)
@@ -177,7 +177,8 @@ def _price(asked, jobs: int | None):
     points = asked.standing()
     todo = [asdict(one) for one in points if asked.is_todo(one)]
     todo += [{"parameters": dict(asked.study.fixed)}] * max(0, asked.total - len(points)) if asked.study else []
-    return price(todo, [asdict(one) for one in points if one.status == "done"], asked.out, jobs or 1)
+    return price(todo, [asdict(one) for one in points if one.status == "done"], asked.out,
+                 1 if jobs is None else jobs)
 
 
 def _close(asked) -> int:

@@ -25,21 +25,22 @@ from ftkit.errors import refusal
 
 PRELOADED = (  # ipykernel first: tqdm chooses its form when it is imported, by whether ipykernel is there
     "ipykernel.zmqshell", "ipykernel.ipkernel", "ipykernel.kernelapp", "torch", "transformers",
-    "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto", "matplotlib.pyplot",
-    "pandas", "ftkit.trials", "ftkit.plots", "ftkit.notebooks.run")
+    "transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto",
+    "transformers.models.qwen2.modeling_qwen2", "transformers.models.qwen2.tokenization_qwen2", "safetensors.torch",
+    "matplotlib.pyplot", "pandas", "ftkit.trials", "ftkit.evaluate.answers", "ftkit.plots", "ftkit.notebooks.run",
+    "ftkit.course.start", "ftkit.course.exercise")
 PRELOADED_WITHOUT_GPU = ("peft", "bitsandbytes")  # beside a GPU they start CUDA, which does not outlive a fork
-PREPARED_WITH = {  # numpy and pyarrow start no thread, a look for GPUs no CUDA, and the caller's folder hides no module
+_PREPARED_WITH = {  # numpy and pyarrow start no thread, a look for GPUs no CUDA, the caller's folder hides no module
     "OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "MPLBACKEND": "", "PYTHONSAFEPATH": "1"}
 _READ_AT_IMPORT = ("HF_", "TRANSFORMERS_", "TORCH_", "PYTORCH_", "MKL_", "OMP_", "LD_", "PYTHONHASHSEED")
 _THREADS = "OMP_NUM_THREADS"
 _starting = threading.Lock()
-_declared = threading.Event()
 _prepared_env: list[dict[str, str]] = []  # of the prepared process, before and after its imports
 
 
 def start(function: Callable, *args: object, cwd: str | Path | None = None, env: Mapping[str, str] | None = None,
-          output: str | Path | None = None) -> multiprocessing.Process:
+          output: str | Path | None = None, fresh: bool = False) -> multiprocessing.Process:
     """A process that calls the function; forked from the prepared one where that can be.
 
     It leads a process group of its own, so that `os.killpg(process.pid, signal.SIGKILL)` ends its children too, and it
@@ -52,6 +53,7 @@ def start(function: Callable, *args: object, cwd: str | Path | None = None, env:
         cwd: its working folder; the caller's by default.
         env: all its environment variables; the caller's by default.
         output: a file that what it prints is added to; the caller's output by default.
+        fresh: start a fresh interpreter all the same: quicker for a function that imports none of what is prepared.
 
     Raises:
         Refusal: the function belongs to a script or stands inside another one.
@@ -59,7 +61,7 @@ def start(function: Callable, *args: object, cwd: str | Path | None = None, env:
     if function.__module__ == "__main__" or "<" in function.__qualname__:
         raise refusal("function", "one that a module holds", function.__qualname__, "Write it into a file of its own.")
     env = dict(os.environ if env is None else env)
-    method = "spawn" if not can_fork(env) else "fork" if _is_prepared() else "forkserver"
+    method = "forkserver" if not fresh and can_fork(env) else "spawn"
     return _started(method, function, args, str(Path(cwd or ".").absolute()), env,
                     output and str(Path(output).absolute()))
 
@@ -80,21 +82,7 @@ def obstacle(env: Mapping[str, str] | None = None) -> str | None:
     Args:
         env: all its environment variables; the caller's by default.
     """
-    return (None if _is_prepared() else _unprepared()) or _other_variables(os.environ if env is None else env)
-
-
-def declare_prepared() -> None:
-    """Makes this process one to fork from: it has imported `PRELOADED` under `PREPARED_WITH`, and done nothing else.
-
-    For a process that another kind of server has forked. `start` forks from it while it has one thread.
-    """
-    _declared.set()
-    _prepared_env[:] = [dict(os.environ)]
-
-
-def _is_prepared() -> bool:
-    tasks = Path("/proc/self/task")
-    return _declared.is_set() and tasks.is_dir() and len(list(tasks.iterdir())) == 1 and not _cuda_is_lost()
+    return _unprepared() or _other_variables(os.environ if env is None else env)
 
 
 @cache
@@ -120,7 +108,7 @@ def prepare() -> None:
         return
     gpu = Path("/proc/driver/nvidia").exists()
     source = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")]))
-    with _starting, _variables(PREPARED_WITH | {"PYTHONPATH": source}):
+    with _starting, _variables(_PREPARED_WITH | {"PYTHONPATH": source}):
         forkserver.set_forkserver_preload([*PRELOADED, *(() if gpu else PRELOADED_WITHOUT_GPU)])
         forkserver.ensure_running()
 
@@ -146,7 +134,6 @@ def _started(method: str, function: Callable, args: tuple, cwd: str, env: dict |
 def _begin(module: str, name: str, args: tuple, cwd: str, env: dict | None, output: str | None,
            streams: tuple) -> None:
     """What every process does first; then it calls the function, which is imported under its own variables."""
-    _declared.clear()
     os.chdir(cwd)
     if hasattr(os, "setsid"):
         os.setsid()
@@ -172,9 +159,8 @@ def _report(answer: connection.Connection) -> None:
 
 
 def _cuda_is_lost() -> bool:
-    """Whether CUDA was started in this process, or before it was forked."""
-    torch = sys.modules.get("torch")
-    return torch is not None and (torch.cuda.is_initialized() or torch.cuda._is_in_bad_fork())
+    """Whether CUDA was started before this process was forked."""
+    return "torch" in sys.modules and sys.modules["torch"].cuda._is_in_bad_fork()
 
 
 def _begun_with(pid: int) -> dict[str, str]:
@@ -221,7 +207,7 @@ def _fresh_state(env: Mapping[str, str]) -> None:
 def _other_variables(env: Mapping[str, str]) -> str | None:
     """What keeps a process with these variables from being forked: a library has read one of them already."""
     names = {*env, *(name for one in _prepared_env for name in one)}
-    changed = [name for name in names if name.startswith(_READ_AT_IMPORT) and name not in PREPARED_WITH
+    changed = [name for name in names if name.startswith(_READ_AT_IMPORT) and name not in _PREPARED_WITH
                and env.get(name) not in [one.get(name) for one in _prepared_env]
                and not (name == _THREADS and env.get(name, "").isdigit())]
     return f"{', '.join(sorted(changed))} was set since modules were imported" if changed else None

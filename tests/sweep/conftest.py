@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 HOW = '''
-import os, signal, time
+import os, re, signal, time
 
 def f(x: int, how: str = "ok", seed: int = 0, out_dir: str = "") -> dict:
     """Does as it is told, and notes that it did."""
@@ -30,14 +30,17 @@ def f(x: int, how: str = "ok", seed: int = 0, out_dir: str = "") -> dict:
             os.setsid()
             beat(os.path.join(folder, "child.txt"))
         beat(os.path.join(folder, "beat.txt"))
+    if how == "spin":  # holds the interpreter's lock, so no thread of this process can end it
+        re.match("(a+)+$", 50 * "a" + "b")
     if how == "once" and not os.path.exists(os.path.join(folder, "mended.txt")):
         raise OSError("not yet")
     return {"loss": float(10 * x + seed)}
 
 def beat(path):
     while True:
-        with open(path, "w") as file:
+        with open(path + ".new", "w") as file:
             file.write(f"{os.getpid()}")
+        os.replace(path + ".new", path)
         time.sleep(0.02)
 '''
 

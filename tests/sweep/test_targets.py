@@ -25,7 +25,8 @@ def test_a_function_is_known_by_its_text_alone(function):
     assert target.required == ("a", "b") and target.is_open and target.takes_seed and target.is_heavy
     assert target.name == "swept.py:f"
     assert target.parse("a", "1e-3") == 0.001 and target.parse("new", "q_proj") == "q_proj"
-    assert target.parse("b", "3") == 3 and target.check({"a": [1], "b": 2, "new": None}) == {"a": [1], "b": 2, "new": None}
+    point = {"a": [1], "b": 2, "new": None}
+    assert target.parse("b", "3") == 3 and target.check(point) == point
 
 
 def test_the_shipped_trial_asks_beforehand():

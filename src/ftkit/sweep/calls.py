@@ -8,18 +8,21 @@ import importlib.util
 import math
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-from ftkit.cards import CARD, read_card
+from ftkit.cards import CARD, Card, commit, read_card, versions, write_card
 from ftkit.errors import Refusal, refusal
-from ftkit.sweep.targets import NOTEBOOK, OUT_DIR
+from ftkit.sweep.targets import NOTEBOOK, OUT_DIR, SEED
 
 CHECK = "check"  # a kind of call: a function is asked about many points, and runs none
 RUN = "run"  # the folder that a function gets as its out_dir
+_LONGEST = 500  # characters of an error
 _MODULE = "ftkit_swept"  # what a swept file is called when it is loaded
 
 
@@ -53,7 +56,18 @@ class Call:
 
 
 def perform(call: Call) -> dict:
-    """{"metrics": …} of a call that came to its end, or {"error": a sentence}; never raises, but for what ends all."""
+    """{"metrics": …} of a call that came to its end, or {"error": a sentence}; never raises, but for what ends all.
+
+    A call that leaves no run card below its folder is given one there.
+    """
+    began_s, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    outcome = _performed(call)
+    if call.kind != CHECK and not _cards_below(Path(call.folder)):
+        _write_card(call, outcome, started, time.monotonic() - began_s)
+    return outcome
+
+
+def _performed(call: Call) -> dict:
     try:
         given = dict(call.parameters)
         if call.kind == NOTEBOOK:
@@ -68,7 +82,8 @@ def perform(call: Call) -> dict:
         return {"metrics": _plain(_of_cards(Path(call.folder)) if found is None else found)}
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        return {"error": str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}".rstrip(": ")}
+        said = str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}".rstrip(": ")
+        return {"error": " ".join(said.split())[:_LONGEST]}  # all of it is in the log
 
 
 def _checked(call: Call) -> dict:
@@ -124,9 +139,29 @@ def _of_notebook(call: Call, given: dict) -> dict:
     return {**_of_cards(folder), "seconds": result.seconds, "peak_gib": result.peak_gib}
 
 
+def _write_card(call: Call, outcome: Mapping, started: str, elapsed_s: float) -> None:
+    """The card of a target that writes none; what torch alone knows is in it where the target has loaded torch."""
+    parameters, more = dict(call.parameters), {}
+    seed = parameters.pop(SEED, 0)
+    if "torch" in sys.modules:
+        from ftkit.device import hardware, thread_count
+
+        more = {"hardware": hardware(), "threads": thread_count()}
+    with suppress(Refusal, OSError):  # a full disk, or a seed that is no number: the point's own record says it, too
+        write_card(call.folder, Card(
+            call.function or Path(call.place).stem, parameters, seed, started, versions=versions(), commit=commit(),
+            elapsed_s=round(elapsed_s, 3), status="failed" if "error" in outcome else "done",
+            error=outcome.get("error"), metrics=outcome.get("metrics", {}), **more))
+
+
+def _cards_below(folder: Path) -> list[Path]:
+    """The run cards that a target wrote; the one in the folder itself is of an earlier attempt."""
+    return [path for path in sorted(folder.rglob(CARD)) if path.parent != folder]
+
+
 def _of_cards(folder: Path) -> dict:
     """The metrics of the only run card below a folder; of several, each under its folder's name."""
-    cards = {path.parent: read_card(path.parent) for path in sorted(folder.rglob(CARD))}
+    cards = {path.parent: read_card(path.parent) for path in _cards_below(folder)}
     if len(cards) == 1:
         return dict(next(iter(cards.values())).metrics)
     return {f"{place.relative_to(folder).as_posix()}.{name}": value

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ftkit.errors import refusal, unknown
+from ftkit.errors import Refusal, refusal, unknown
 
 _DERIVES = re.compile(r"\s*([A-Za-z_]\w*)\s*=(?!=)(.*)", re.DOTALL)
 _BINARY = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -39,11 +39,6 @@ class Constraint:
     derives: str
     tree: ast.expr
 
-    @property
-    def names(self) -> set[str]:
-        """The parameters that it reads."""
-        return {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name)} - _FUNCTIONS.keys()
-
     def value(self, parameters: Mapping) -> object:
         """What the expression comes to at a point.
 
@@ -52,6 +47,8 @@ class Constraint:
         """
         try:
             return _value(self.tree, parameters, self.text)
+        except Refusal:
+            raise
         except (TypeError, ValueError, ArithmeticError) as error:
             raise refusal(f"constraint {self.text!r}", "one that can be worked out at every point",
                           f"{type(error).__name__}: {error}", _FORM) from error

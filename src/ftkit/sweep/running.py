@@ -66,21 +66,28 @@ def run(asked: Plan, executor: Executor, at_once: int = 1) -> Iterator[Step]:
     lock = Lock(asked.out)
     try:
         folders.begin(asked.out, asked.target.name, asked.points, {"limits": asdict(asked.limits)})
-        points = asked.standing()
-        todo = [one for one in points if asked.is_todo(one)]
-        took_s = [one.elapsed_s for one in points if one.status == "done"]
-        done = len(points) - len(todo)
-        watch = Watch(asked.out, asked.prune, points) if asked.prune else None
-        source = proposed(asked.study, asked.target, asked.out, asked.is_todo) if asked.study else iter(todo)
-        with closing(_Slots(asked, executor, at_once, watch).points(source)) as ended:
-            for point in ended:
-                done += 1
-                took_s += [point.elapsed_s] if point.status == "done" else []
-                left = (asked.total - done) / min(at_once, max(1, asked.total - done))
-                write_summary(asked)
-                yield Step(point, done, asked.total, left * sum(took_s) / len(took_s) if took_s else None)
+        try:
+            yield from _steps(asked, executor, at_once)
+        finally:
+            write_summary(asked)  # with those that were stopped
     finally:
         lock.release()
+
+
+def _steps(asked: Plan, executor: Executor, at_once: int) -> Iterator[Step]:
+    points = asked.standing()
+    todo = [one for one in points if asked.is_todo(one)]
+    took_s = [one.elapsed_s for one in points if one.status == "done"]
+    done = len(points) - len(todo)
+    watch = Watch(asked.out, asked.prune, points) if asked.prune else None
+    source = proposed(asked.study, asked.target, asked.out, asked.is_todo) if asked.study else iter(todo)
+    with closing(_Slots(asked, executor, at_once, watch).points(source)) as ended:
+        for point in ended:
+            done += 1
+            took_s += [point.elapsed_s] if point.status == "done" else []
+            left = (asked.total - done) / min(at_once, max(1, asked.total - done))
+            write_summary(asked)
+            yield Step(point, done, asked.total, left * sum(took_s) / len(took_s) if took_s else None)
 
 
 def sweep(target: str | Callable, grid: Asked | Study, *, out: str | Path, seeds: Seeds = None,
@@ -118,8 +125,8 @@ def table(out: str | Path):
     """A pandas table with a row for each point of a sweep's folder: id, status, …, then param.* and metric.*."""
     import pandas
 
-    plain = ("id", "status", "attempts", "error", "elapsed_s", "peak_gib")
-    return pandas.DataFrame([{**{name: getattr(one, name) for name in plain},
+    plain = ("id", "status", "attempts", "elapsed_s", "peak_gib")
+    return pandas.DataFrame([{**{name: getattr(one, name) for name in plain}, "error": one.error or "",
                               **{f"param.{name}": value for name, value in one.parameters.items()},
                               **{f"metric.{name}": value for name, value in one.metrics.items()}}
                              for one in folders.stored_points(Path(out))])

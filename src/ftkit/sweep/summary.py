@@ -95,8 +95,9 @@ def figure(points: Iterable[Mapping], metric: str | None = None, cost: str | Non
     Raises:
         Refusal: as `table` does; or no finished point has the cost.
     """
-    points = [_with_elapsed(point) for point in points]
+    points = list(points)
     metric = metric or settings.default_metric(points)
+    points = [_with_elapsed(point) for point in points]
     found, names = settings.ranked(points, metric, lower), settings.differing(points)
     ax = axes_or_new(ax)
     if len(names) == 1 and all(_is_number(one.parameters.get(names[0])) for one in found):

@@ -184,7 +184,7 @@ def _module_source(module: str) -> Path:
 def _is_heavy(tree: ast.Module) -> bool:
     named = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     named += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return not _HEAVY.isdisjoint(name.split(".")[0] for name in named)
+    return any(name.split(".")[0] in _HEAVY and not name.startswith("ftkit.sweep") for name in named)
 
 
 def _signature(arguments: ast.arguments, where: str) -> tuple[dict[str, Parameter], tuple[str, ...]]:
