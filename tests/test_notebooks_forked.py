@@ -27,6 +27,8 @@ CELLS = {
     "second figure": "figure, axes = plt.subplots()\naxes.bar([0, 1], [2, 1])\nplt.show()",
     "frame": "import pandas\npandas.DataFrame({'loss': [0.5, 0.25]})",
     "torch": "import torch\ntorch.manual_seed(seed)\nprint(torch.randn(2), torch.get_num_threads())",
+    "numpy": ("import numpy, threadpoolctl\n[one['num_threads'] for one in threadpoolctl.threadpool_info()\n"
+              " if 'numpy' in one['filepath']]"),
     "model": ("from ftkit.hub import load_model\nmodel, tokenizer = load_model('ftkit-tiny')\n"
               "model(**tokenizer('the sea', return_tensors='pt')).logits.sum()"),
     "bar": "from tqdm.auto import tqdm\nprint(tqdm.__mro__[1])",
@@ -133,11 +135,13 @@ def test_a_killed_runner_leaves_no_kernel_behind(folder):
               f"run_notebook({str(path)!r}, 'left/left.ipynb', warm=True)")
     runner = subprocess.Popen([sys.executable, "-c", script], cwd=folder, env=kernel_env({}))
     note = folder / "left" / "pid.txt"
-    _wait_for(lambda: note.is_file() and note.read_text())
-    kernel = psutil.Process(int(note.read_text()))
-    assert kernel.parent().pid != runner.pid  # of the process to fork from
-    os.kill(runner.pid, signal.SIGKILL)
-    runner.wait(60)
+    try:
+        _wait_for(lambda: note.is_file() and note.read_text())
+        kernel = psutil.Process(int(note.read_text()))
+        assert kernel.parent().pid != runner.pid  # of the process to fork from
+    finally:
+        os.kill(runner.pid, signal.SIGKILL)
+        runner.wait(60)
     _wait_for(lambda: not kernel.is_running() or kernel.status() == psutil.STATUS_ZOMBIE)
 
 
@@ -163,10 +167,10 @@ def test_a_spare_process_that_no_run_took_ends(folder):
     spare = SpareKernel(folder, kernel_env({}))
     assert spare.process.is_alive()
     spare.close()
-    assert spare.process.exitcode == -signal.SIGKILL
+    assert not psutil.pid_exists(spare.process.pid)
 
 
-def _wait_for(condition, limit_s=60):
+def _wait_for(condition, limit_s=300):  # a machine may be busy with other things
     began_s = time.monotonic()
     while not condition():
         assert time.monotonic() - began_s < limit_s, "it did not come to pass"

@@ -21,6 +21,8 @@ from multiprocessing import connection, forkserver, spawn
 from operator import attrgetter
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
 from ftkit.errors import refusal
 
 PRELOADED = (  # ipykernel first: tqdm chooses its form when it is imported, by whether ipykernel is there
@@ -196,6 +198,8 @@ def _fresh_state(env: Mapping[str, str]) -> None:
     os.environ.update(env)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threadpool_limits(int(env.get("OPENBLAS_NUM_THREADS") or env.get(_THREADS) or cores), user_api="blas")
     if torch := sys.modules.get("torch"):
         torch.default_generator.seed()
         if env.get(_THREADS) != threads_before:
