@@ -7,6 +7,7 @@ the same call starts a fresh interpreter. Knows nothing about what the processes
 """
 
 import atexit
+import gc
 import importlib
 import multiprocessing
 import os
@@ -136,6 +137,7 @@ def _started(method: str, function: Callable, args: tuple, cwd: str, env: dict |
 def _begin(module: str, name: str, args: tuple, cwd: str, env: dict | None, output: str | None,
            streams: tuple) -> None:
     """What every process does first; then it calls the function, which is imported under its own variables."""
+    gc.freeze()  # a search for garbage would touch all that was imported, and so copy it
     os.chdir(cwd)
     if hasattr(os, "setsid"):
         os.setsid()
