@@ -36,7 +36,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "doctor": (7, TORCH | {"psutil", "bitsandbytes", "matplotlib", "packaging", "huggingface_hub"}),
     "sweep": (8, TORCH | {"optuna", "distributed", "dask_jobqueue", "pandas", "scipy", "matplotlib", "psutil",
                           "transformers"}),
-    "widgets": (9, {"ipywidgets", "IPython", "matplotlib"}),
+    "widgets": (9, {"ipywidgets", "IPython", "matplotlib"} | TORCH),
     "course": (10, TORCH | {"nbformat", "psutil"}),
     "sweep_commands": (10, set()), "cli": (11, set()),
 }
