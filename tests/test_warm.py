@@ -195,7 +195,8 @@ with Noting():
         importlib.import_module(name)
 made = [type(one).__name__ for one in gc.get_objects()
         if any(base.__name__ == "PreTrainedTokenizerBase" for base in type(one).__mro__[:-1])]
-print(sorted(set(ran) - {"aten.lift_fresh.default"}), made, len(os.listdir("/proc/self/task")), torch.cuda.is_initialized())
+computed = sorted(set(ran) - {"aten.lift_fresh.default"})
+print(computed, made, len(os.listdir("/proc/self/task")), torch.cuda.is_initialized())
 '''
     env = kernel_env({**warm._PREPARED_WITH})  # lift_fresh: a library writes down constants by torch.tensor([…])
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
