@@ -21,7 +21,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ftkit.lora.adapter import add_lora_, remove_lora_
+from ftkit.errors import Refusal
+from ftkit.lora.adapter import add_lora_, lora_layers, remove_lora_
 from ftkit.lora.config import LoraConfig
 from ftkit.sweep.fused import Fused
 from ftkit.sweep.members import Member
@@ -103,12 +104,13 @@ def fitting(model: torch.nn.Module, members: Sequence[Member], count: int) -> di
     """What an arm takes; None where the GPU's memory is too small."""
     try:
         return together(model, members) if count else alone(model, members[0])
-    except (torch.OutOfMemoryError, ValueError) as error:
-        if isinstance(error, ValueError) and "memory" not in str(error):
+    except (torch.OutOfMemoryError, Refusal) as error:
+        if isinstance(error, Refusal) and "memory" not in str(error):
             raise
-        remove_lora_(model) if any("lora_A" in name for name, _ in model.named_parameters()) else None
-        torch.cuda.empty_cache()
-        return None
+    if lora_layers(model):  # here, where the error no longer holds what filled the memory
+        remove_lora_(model)
+    torch.cuda.empty_cache()
+    return None
 
 
 def median_of(one: Sequence[dict | None]) -> dict:

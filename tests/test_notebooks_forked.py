@@ -27,6 +27,8 @@ CELLS = {
     "second figure": "figure, axes = plt.subplots()\naxes.bar([0, 1], [2, 1])\nplt.show()",
     "frame": "import pandas\npandas.DataFrame({'loss': [0.5, 0.25]})",
     "torch": "import torch\ntorch.manual_seed(seed)\nprint(torch.randn(2), torch.get_num_threads())",
+    "numpy": ("import numpy, threadpoolctl\n[one['num_threads'] for one in threadpoolctl.threadpool_info()\n"
+              " if 'numpy' in one['filepath']]"),
     "model": ("from ftkit.hub import load_model\nmodel, tokenizer = load_model('ftkit-tiny')\n"
               "model(**tokenizer('the sea', return_tensors='pt')).logits.sum()"),
     "bar": "from tqdm.auto import tqdm\nprint(tqdm.__mro__[1])",
@@ -49,11 +51,10 @@ CELLS = {
 }
 
 
-def write(path, cells, tags=()):
+def write(path, cells):
     """A notebook of code cells, given as {id: source}, behind a parameters cell."""
     made = [nbformat.v4.new_code_cell(PARAMETERS, id="parameters", metadata={"tags": ["parameters"]})]
-    made += [nbformat.v4.new_code_cell(source, id=name.replace(" ", "-"), metadata={"tags": list(tags)})
-             for name, source in cells.items()]
+    made += [nbformat.v4.new_code_cell(source, id=name.replace(" ", "-")) for name, source in cells.items()]
     nbformat.write(nbformat.v4.new_notebook(cells=made), path)
     return path
 
@@ -66,7 +67,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def both(folder):
     """The results and executed copies of one notebook in a fresh kernel and in a forked one."""
-    path = write(folder / "same.ipynb", CELLS, tags=["raises-exception"])
+    path = write(folder / "same.ipynb", CELLS)
     assert warm.obstacle() is None
     results = [run_notebook(path, folder / how / "same.ipynb", {"seed": 3}, cwd=folder / how / "run",
                             warm=how == "warm") for how in ("cold", "warm")]
@@ -80,10 +81,10 @@ def test_a_forked_kernel_shows_what_a_fresh_one_shows(both, name):
     assert cells[1].outputs == cells[0].outputs and cells[1].execution_count == cells[0].execution_count
 
 
-def test_the_result_of_a_forked_run_is_of_the_same_kind(both):
+def test_the_result_of_a_forked_run_is_that_of_a_fresh_one(both):
     cold, forked = both[0]
-    assert (forked.name, forked.status, forked.score, forked.error) == ("same", "ok", None, None)
-    assert forked.status == cold.status and 0.1 < forked.peak_gib < 4
+    assert (forked.name, forked.status, forked.cell) == ("same", "failed", "error")
+    assert forked.error == cold.error == "ZeroDivisionError: division by zero"
 
 
 def test_runs_do_not_see_what_others_change_nor_each_others_folders(folder):
@@ -134,11 +135,13 @@ def test_a_killed_runner_leaves_no_kernel_behind(folder):
               f"run_notebook({str(path)!r}, 'left/left.ipynb', warm=True)")
     runner = subprocess.Popen([sys.executable, "-c", script], cwd=folder, env=kernel_env({}))
     note = folder / "left" / "pid.txt"
-    _wait_for(lambda: note.is_file() and note.read_text())
-    kernel = psutil.Process(int(note.read_text()))
-    assert kernel.parent().pid != runner.pid  # of the process to fork from
-    os.kill(runner.pid, signal.SIGKILL)
-    runner.wait(60)
+    try:
+        _wait_for(lambda: note.is_file() and note.read_text())
+        kernel = psutil.Process(int(note.read_text()))
+        assert kernel.parent().pid != runner.pid  # of the process to fork from
+    finally:
+        os.kill(runner.pid, signal.SIGKILL)
+        runner.wait(60)
     _wait_for(lambda: not kernel.is_running() or kernel.status() == psutil.STATUS_ZOMBIE)
 
 
@@ -164,10 +167,10 @@ def test_a_spare_process_that_no_run_took_ends(folder):
     spare = SpareKernel(folder, kernel_env({}))
     assert spare.process.is_alive()
     spare.close()
-    assert spare.process.exitcode == -signal.SIGKILL
+    assert not psutil.pid_exists(spare.process.pid)
 
 
-def _wait_for(condition, limit_s=60):
+def _wait_for(condition, limit_s=300):  # a machine may be busy with other things
     began_s = time.monotonic()
     while not condition():
         assert time.monotonic() - began_s < limit_s, "it did not come to pass"

@@ -7,6 +7,7 @@ the same call starts a fresh interpreter. Knows nothing about what the processes
 """
 
 import atexit
+import gc
 import importlib
 import multiprocessing
 import os
@@ -20,6 +21,8 @@ from functools import cache
 from multiprocessing import connection, forkserver, spawn
 from operator import attrgetter
 from pathlib import Path
+
+from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
 from ftkit.errors import refusal
 
@@ -134,6 +137,7 @@ def _started(method: str, function: Callable, args: tuple, cwd: str, env: dict |
 def _begin(module: str, name: str, args: tuple, cwd: str, env: dict | None, output: str | None,
            streams: tuple) -> None:
     """What every process does first; then it calls the function, which is imported under its own variables."""
+    gc.freeze()  # a search for garbage would touch all that was imported, and so copy it
     os.chdir(cwd)
     if hasattr(os, "setsid"):
         os.setsid()
@@ -196,6 +200,8 @@ def _fresh_state(env: Mapping[str, str]) -> None:
     os.environ.update(env)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        threadpool_limits(int(env.get("OPENBLAS_NUM_THREADS") or env.get(_THREADS) or cores), user_api="blas")
     if torch := sys.modules.get("torch"):
         torch.default_generator.seed()
         if env.get(_THREADS) != threads_before:

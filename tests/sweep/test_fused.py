@@ -157,6 +157,14 @@ def test_the_model_is_untouched_between_steps_and_afterwards():
         one._forward_hooks for one in model.modules())
 
 
+def test_a_training_that_was_left_goes_on_with_the_next_step():
+    training = Fused(model_of(), [member(dropout=0.2)])
+    first = [next(records) for records in [training.records()] for _ in range(3)]
+    losses = [record["loss"] for record in [*first, *training.records()]]
+    assert losses == [record["loss"] for record in together([member(dropout=0.2)])[1][0]]
+    assert list(training.records()) == []
+
+
 def test_whoever_draws_random_numbers_meanwhile_gets_the_same_ones():
     torch.manual_seed(7)
     expected = torch.rand(3)

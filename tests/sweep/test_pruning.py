@@ -21,6 +21,13 @@ RECORDED = [{seed: values for seed, values in one["held_out_loss"].items()}
             if one["parameters"]["method"] == "lora"]
 
 
+class Judging(Pruner):
+    """One that judges from the first evaluation on, where a test says no other."""
+
+    def __init__(self, points, kind="halving", warmup_steps=0, **others):
+        super().__init__(points, kind, warmup_steps=warmup_steps, **others)
+
+
 def points(*settings, seeds=(0,)):
     return [{"id": f"{name}-{seed}", "parameters": {"name": name, "seed": seed}} for seed in seeds for name in settings]
 
@@ -37,7 +44,7 @@ def tell(pruner, point_id, values, every=EVERY):
 
 @pytest.mark.parametrize("kind", ["halving", "median"])
 def test_a_hopeless_setting_is_stopped_and_a_better_one_is_not(kind):
-    pruner = Pruner(points("a", "b", "c", "bad", "good"), kind)
+    pruner = Judging(points("a", "b", "c", "bad", "good"), kind)
     for name in "abc":
         tell(pruner, f"{name}-0", [1.0, 0.6, 0.5, 0.4])
     assert tell(pruner, "bad-0", [3.0, 2.9, 2.8, 2.7]) == EVERY
@@ -46,26 +53,32 @@ def test_a_hopeless_setting_is_stopped_and_a_better_one_is_not(kind):
 
 
 def test_where_more_is_better_the_small_one_is_stopped():
-    pruner = Pruner(points("a", "b"), lower=False)
+    pruner = Judging(points("a", "b"), lower=False)
     tell(pruner, "a-0", [0.5, 0.6])
     assert tell(pruner, "b-0", [0.1, 0.2]) == EVERY
 
 
 def test_no_setting_is_judged_before_the_warm_up_is_over():
-    pruner = Pruner(points("a", "b"), warmup_steps=3 * EVERY)
+    pruner = Judging(points("a", "b"), warmup_steps=3 * EVERY)
     tell(pruner, "a-0", [1.0, 0.5, 0.3, 0.2])
     assert tell(pruner, "b-0", [9.0, 9.0, 9.0, 9.0]) == 3 * EVERY
-    assert tell(Pruner(points("a", "b"), "median", warmup_steps=10**6), "b-0", [9.0, 9.0]) == 2 * EVERY
+    assert tell(Judging(points("a", "b"), "median", warmup_steps=10**6), "b-0", [9.0, 9.0]) == 2 * EVERY
+
+
+def test_without_a_word_about_the_warm_up_a_setting_is_judged_from_its_second_evaluation_on():
+    pruner = Pruner(points("a", "b"))
+    tell(pruner, "a-0", [1.0, 0.5, 0.3])
+    assert tell(pruner, "b-0", [9.0, 9.0, 9.0]) == 2 * EVERY
 
 
 def test_what_is_not_a_number_is_hopeless_at_once_warm_up_or_not():
-    pruner = Pruner(points("a", "b", seeds=(0, 1)), warmup_steps=1000)
+    pruner = Judging(points("a", "b", seeds=(0, 1)), warmup_steps=1000)
     assert tell(pruner, "a-1", [1.0, math.nan]) == 2 * EVERY
     assert pruner.hopeless("a-0") and not pruner.hopeless("b-0")
 
 
 def test_a_setting_is_judged_by_its_first_seed_and_its_other_seeds_go_with_it():
-    pruner = Pruner(points("a", "b", seeds=(0, 1, 2)))
+    pruner = Judging(points("a", "b", seeds=(0, 1, 2)))
     tell(pruner, "a-0", [1.0, 0.5])
     tell(pruner, "b-0", [2.0, 1.5])
     assert pruner.hopeless("b-1") and pruner.hopeless("b-2")
@@ -73,7 +86,7 @@ def test_a_setting_is_judged_by_its_first_seed_and_its_other_seeds_go_with_it():
 
 
 def test_what_is_told_twice_counts_once():
-    once, twice = Pruner(points("a", "b", "c")), Pruner(points("a", "b", "c"))
+    once, twice = Judging(points("a", "b", "c")), Judging(points("a", "b", "c"))
     for pruner, times in ((once, 1), (twice, 2)):
         for name, value in (("a", 0.5), ("b", 0.4), ("c", 0.45)):
             for _ in range(times):
@@ -84,7 +97,7 @@ def test_what_is_told_twice_counts_once():
 def test_what_an_earlier_session_decided_stands_whatever_the_order():
     values = {"a": [0.5, 0.4], "b": [0.6, 0.3], "c": [2.0]}
     for order in ("abc", "cba", "bca"):
-        pruner = Pruner(points("a", "b", "c", "d", seeds=(0, 1)))
+        pruner = Judging(points("a", "b", "c", "d", seeds=(0, 1)))
         for name in order:
             own = [(EVERY * number, value) for number, value in enumerate(values[name], start=1)]
             pruner.recall(f"{name}-0", own, pruned=name == "c")
@@ -93,7 +106,7 @@ def test_what_an_earlier_session_decided_stands_whatever_the_order():
 
 
 def test_a_point_that_comes_later_can_be_added():
-    pruner = Pruner([])
+    pruner = Judging([])
     for one in points("a", "b"):
         pruner.add(one)
     tell(pruner, "a-0", [1.0])
@@ -116,17 +129,20 @@ def swept(settings, kind):
     return settings[int(min(kept, key=kept.get))], run / whole
 
 
-@pytest.mark.parametrize(("kind", "most"), [("halving", 0.5), ("median", 0.7)])
+@pytest.mark.parametrize(("kind", "most"), [("halving", 0.4), ("median", 0.55)])
 def test_on_recorded_curves_the_winner_is_within_seed_spread_of_the_full_grid_s(kind, most):
-    shares = []
-    for order in range(8):
+    shares, held = [], []
+    for order in range(40):
         settings = random.Random(order).sample(RECORDED, 12)
         ends = [[values[-1] for values in one.values()] for one in settings]
         best = min(ends, key=fmean)
         winner, share = swept(settings, kind)
-        assert fmean(values[-1] for values in winner.values()) - fmean(best) <= stdev(best)
+        held.append(fmean(values[-1] for values in winner.values()) - fmean(best) <= stdev(best))
         shares.append(share)
+    assert sum(held) >= 38  # of 40; whoever comes first is judged by few others
     assert fmean(shares) < most
+    winner, share = swept(RECORDED, kind)
+    assert winner == min(RECORDED, key=lambda one: fmean(values[-1] for values in one.values())) and share < 0.5
 
 
 def test_the_same_calls_give_the_same_verdicts():
@@ -143,12 +159,12 @@ def test_a_point_s_curve_is_read_from_the_traces_below_its_folder(tmp_path):
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda: Pruner([], "hyperband"), "kind must be one of halving, median, got 'hyperband'"),
-    (lambda: Pruner([], warmup_steps=-1), "warmup_steps must be a whole number, 0 or more, got -1"),
-    (lambda: Pruner(points("a")).hopeless("b-0"), "point must be one of a-0, got 'b-0'"),
-    (lambda: Pruner(points("a")).report("b-0", 1, 1.0), "point must be one of a-0"),
-    (lambda: Pruner(points("a")).finish("b-0"), "point must be one of a-0"),
-    (lambda: Pruner(points("a")).recall("b-0", [], False), "point must be one of a-0"),
+    (lambda: Judging([], "hyperband"), "kind must be one of halving, median, got 'hyperband'"),
+    (lambda: Judging([], warmup_steps=-1), "warmup_steps must be a whole number, 0 or more, or None, got -1"),
+    (lambda: Judging(points("a")).hopeless("b-0"), "point must be one of a-0, got 'b-0'"),
+    (lambda: Judging(points("a")).report("b-0", 1, 1.0), "point must be one of a-0"),
+    (lambda: Judging(points("a")).finish("b-0"), "point must be one of a-0"),
+    (lambda: Judging(points("a")).recall("b-0", [], False), "point must be one of a-0"),
 ])
 def test_bad_input_is_refused(call, words):
     with pytest.raises(Refusal, match=words):

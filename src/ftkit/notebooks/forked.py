@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def _serve(line: Connection, search_path: tuple[str, ...]) -> None:
         arguments = line.recv()
     except EOFError:  # it is not needed
         return
-    sys.argv[:], sys.path[:] = ["ipykernel_launcher", *arguments], search_path
+    sys.argv[:], sys.path[:] = [find_spec("ipykernel_launcher").origin, *arguments], search_path
     multiprocessing.current_process().name = "MainProcess"
     app = IPKernelApp.instance(parent_handle=1)  # without one it prints advice; `warm` ends it with the caller
     app.initialize(arguments)

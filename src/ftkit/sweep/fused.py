@@ -77,20 +77,22 @@ class Fused:
                           for one in self.members]
         self._optimizers = [optimizer([self._group_of[number].parameters[number]], [], one.train)
                             for number, one in enumerate(self.members)]
+        self._courses = {number: order.steps() for number, order in enumerate(self._orders)}
         self._elapsed_s = 0.0
 
     def records(self) -> Iterator[dict]:
         """One record a member and step, as `train` yields them, with `member`, its number.
 
-        elapsed_s, peak_gib and the time in tokens_per_s are of all members together.
+        elapsed_s, peak_gib and the time in tokens_per_s are of all members together. Called again, it goes on with the
+        next step.
         """
-        courses = {number: order.steps() for number, order in enumerate(self._orders)}
         with ready_to_learn(self.model, recompute=False):
-            while courses:
-                steps = {number: step for number, course in courses.items() if (step := next(course, None)) is not None}
+            while self._courses:
+                following = {number: next(course, None) for number, course in self._courses.items()}
+                steps = {number: step for number, step in following.items() if step is not None}
                 self._keep_(steps)
                 records = self._one(steps) if steps else []
-                courses = {number: courses[number] for number in steps if number not in self.failed}
+                self._courses = {number: self._courses[number] for number in steps if number not in self.failed}
                 yield from records
 
     def put_in_(self, member: int) -> nn.Module:
@@ -200,10 +202,12 @@ class Fused:
         """The held-out loss of each member that is due, all measured together."""
         due = [number for number, step in steps.items()
                if self._held_out[number] is not None and self._is_due(number, step)]
+        if not due:
+            return {}
         courses = {number: [rows for step in self._held_out[number].steps() for rows in step.rows] for number in due}
         totals = dict.fromkeys(due, 0.0)
         self.model.eval()
-        for turn in range(max(map(len, courses.values()), default=0)):
+        for turn in range(max(map(len, courses.values()))):
             batches = {number: self._held_out[number].batch(rows[turn])
                        for number, rows in courses.items() if turn < len(rows)}
             for number, part in self._losses(batches).items():

@@ -22,22 +22,23 @@ class Pruner:
     seeds are, too. Judged seed by seed, a middling setting would keep its lucky seeds and lose the others, and its mean
     would be too good. So run the first seed of all settings first.
 
-    "halving" keeps the better half at the first evaluation, and again each time the steps have doubled; a setting is
+    "halving" keeps the better half at the end of the warm-up, and again each time the steps have doubled; a setting is
     compared with all that came as far before it. "median" stops what is worse than the median, at the same step, of
-    the settings that are finished. What they say follows from the order of the calls alone.
+    the settings that are finished: more steps are run, and the best is lost less often. What they say follows from the
+    order of the calls alone.
 
     Args:
         points: all points of the sweep: {id, parameters}.
         kind: "halving" or "median".
         lower: whether less of the reported value is better.
-        warmup_steps: no setting is judged before this step.
+        warmup_steps: no setting is judged before this step; None judges from its second evaluation on.
 
     Raises:
         Refusal: an unknown kind, or a negative number of steps.
 
     Example:
         >>> points = [{"id": name, "parameters": {"rank": rank}} for name, rank in (("a", 1), ("b", 2))]
-        >>> pruner = Pruner(points)
+        >>> pruner = Pruner(points, warmup_steps=20)
         >>> pruner.report("a", step=20, value=0.5)
         >>> pruner.report("b", step=20, value=0.9)
         >>> pruner.hopeless("a"), pruner.hopeless("b")
@@ -48,13 +49,15 @@ class Pruner:
     Taught in: 05_rank_alpha_dropout
     """
 
-    def __init__(self, points: Iterable[Mapping], kind: str = "halving", lower: bool = True, warmup_steps: int = 0):
+    def __init__(self, points: Iterable[Mapping], kind: str = "halving", lower: bool = True,
+                 warmup_steps: int | None = None):
         import optuna
 
         if kind not in KINDS:
             raise unknown("kind", kind, KINDS)
-        if isinstance(warmup_steps, bool) or not isinstance(warmup_steps, int) or warmup_steps < 0:
-            raise refusal("warmup_steps", "a whole number, 0 or more", warmup_steps)
+        is_whole = isinstance(warmup_steps, int) and not isinstance(warmup_steps, bool)
+        if warmup_steps is not None and not (is_whole and warmup_steps >= 0):
+            raise refusal("warmup_steps", "a whole number, 0 or more, or None", warmup_steps)
         self._kind, self._warmup_steps, self._pruner = kind, warmup_steps, None
         self._setting, self._judged = {}, {}
         for point in points:
@@ -128,7 +131,9 @@ class Pruner:
         if seen.state.is_finished() or step in seen.intermediate_values:
             return False
         trial.report(value, step)
-        return step >= self._warmup_steps and self._pruner_from(step).prune(self._study, self._seen(trial))
+        seen = self._seen(trial)
+        is_warm = len(seen.intermediate_values) > 1 if self._warmup_steps is None else step >= self._warmup_steps
+        return is_warm and self._pruner_from(step).prune(self._study, seen)
 
     def _prune(self, key: str) -> None:
         from optuna.trial import TrialState
@@ -159,7 +164,7 @@ class Pruner:
         if self._pruner is None:
             self._pruner = (SuccessiveHalvingPruner(min_resource=max(1, step), reduction_factor=HALF)
                             if self._kind == "halving" else
-                            MedianPruner(n_startup_trials=3, n_warmup_steps=self._warmup_steps))
+                            MedianPruner(n_startup_trials=3))
         return self._pruner
 
 
