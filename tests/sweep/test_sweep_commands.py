@@ -56,6 +56,18 @@ def test_a_study_is_asked_for_by_ranges(function, ftkit):
                                       "--dry-run")[1]
 
 
+def test_a_grid_file_may_name_its_target(function, ftkit):
+    function()
+    Path("g.json").write_text(json.dumps({"target": "swept.py:f", "grid": {"x": [1, 2]}, "fixed": {"how": "ok"}}))
+    status, said, _ = ftkit("--grid-file", "g.json", "--out", "out", "--dry-run")
+    assert status == 0 and "swept.py:f: 2 points in out" in said
+    function(file="other.py")
+    status, _, refused = ftkit("other.py:f", "--grid-file", "g.json", "--out", "out")
+    assert status == 2 and "target must be swept.py:f, which the grid is for, got 'other.py:f'" in refused
+    status, _, refused = ftkit("--grid", "x=1")
+    assert status == 2 and "target must be a notebook or a function, got 'none'" in refused
+
+
 def test_each_point_gets_a_gpu_of_its_own(function, ftkit):
     text = function("import os\n\ndef f(x: int):\n    return {'gpu': int(os.environ['CUDA_VISIBLE_DEVICES'])}\n")
     assert ftkit(text, "--grid", "x=1,2,3", "--gpus", "4,6", "--out", "out")[0] == 0
