@@ -12,9 +12,10 @@ from torch import nn
 
 from ftkit import peft_layout, targets
 from ftkit.adapters.bottleneck import BottleneckConfig, add_bottlenecks_, bottlenecks
-from ftkit.adapters.prefix import PrefixConfig, add_prefix_, prefix_of
-from ftkit.adapters.prompt import PromptConfig, add_prompt_, prompt_of
+from ftkit.adapters.prefix import PrefixConfig, add_prefix_
+from ftkit.adapters.prompt import PromptConfig, add_prompt_
 from ftkit.adapters.saving import PREFIX, PROMPT, load_virtual_, save_virtual
+from ftkit.adapters.virtual import virtual_of
 from ftkit.errors import refusal, unknown
 from ftkit.files import read_json, write_json
 from ftkit.freeze import FreezeConfig, freeze_
@@ -227,9 +228,10 @@ _METHODS: dict[str, tuple[Callable[..., dict], dict]] = {
 
 def _carried(model: nn.Module) -> str:
     """What the model carries already; empty for a plain one."""
-    found = {"an adapted one": lora_layers(model) or bottlenecks(model), "one with a trained prompt": prompt_of(model),
-             "one with a trained prefix": prefix_of(model)}
-    return next((words for words, there in found.items() if there), "")
+    if lora_layers(model) or bottlenecks(model):
+        return "an adapted one"
+    in_front = virtual_of(model)
+    return f"one with a trained {type(in_front).__name__.lower()}" if in_front is not None else ""
 
 
 def _ids_of(model: nn.Module, text: str) -> list[int] | None:
