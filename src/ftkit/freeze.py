@@ -79,10 +79,8 @@ def freeze_(model: nn.Module, config: FreezeConfig) -> nn.Module:
     paths = targets.layers_of(model)
     frozen = _frozen_layers(paths, config)
     kept = set(_kept_inside(model, frozen, config.modules)) | set(paths) - set(frozen)
-    stack = paths[0].rpartition(".")[0]
     for name, parameter in model.named_parameters():
-        inside = name.startswith(f"{stack}.") if stack else name.split(".")[0].isdecimal()
-        parameter.requires_grad_(_is_under(name, kept) if inside else config.embeddings_and_head)
+        parameter.requires_grad_(_is_under(name, kept) if _is_under(name, paths) else config.embeddings_and_head)
     if not targets.trainable(model):
         raise refusal("freeze_ratio", f"small enough for one of {len(paths)} layers to be trained", config.freeze_ratio,
                       "Or set embeddings_and_head=True.")
