@@ -80,3 +80,8 @@ def test_what_is_out_of_range_is_refused_before_anything_is_trained(wrong, words
 def test_every_seeded_method_gets_the_trials_seed():
     begun = begin(Trial(seed=5, max_steps=1))
     assert begun.prepared.settings["seed"] == 5 and methods.defaults("lora")["seed"] == 0
+
+
+def test_cards_of_one_setting_differ_in_the_seed_alone():
+    one, other = (trials.parameters_of(begin(Trial(seed=seed, max_steps=1)), "held_out") for seed in (1, 2))
+    assert one == other and "seed" not in one["settings"]

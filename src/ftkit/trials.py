@@ -227,7 +227,9 @@ def run_trial(out_dir: str = "", method: str = "lora", learning_rate: float = 0.
 def parameters_of(begun: Begun, score: str) -> dict:
     """What a card says of a trial: every setting but the seed, the defaults filled in."""
     given = {name: value for name, value in asdict(begun.trial).items() if name != "seed"}
-    return given | {"settings": dict(begun.prepared.settings), "learning_rate": begun.learning_rate, "score": score}
+    settings = {name: value for name, value in begun.prepared.settings.items()
+                if name != "seed" or name in begun.trial.settings}
+    return given | {"settings": settings, "learning_rate": begun.learning_rate, "score": score}
 
 
 def model_of(trial: Trial) -> dict:
