@@ -19,7 +19,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "checkpoints": (2, set()), "peft_layout": (2, TORCH | {"safetensors"}),
     "fonts": (1, {"matplotlib"}), "axes": (2, {"matplotlib"}), "cards": (2, set()),
     "locks": (2, {"psutil"}), "runs": (3, {"pandas", "torch"}),
-    "lora": (3, TORCH | {"safetensors"}), "quant": (3, TORCH | {"scipy"}),
+    "lora": (3, TORCH | {"safetensors"}), "toy_layer": (4, TORCH), "quant": (3, TORCH | {"scipy"}),
     "tiny": (3, {"transformers", "tokenizers"}),
     "masks": (3, TORCH), "lengths": (3, TORCH),
     "hub": (4, {"transformers", "datasets", "bitsandbytes", "huggingface_hub"} | TORCH),
