@@ -62,10 +62,11 @@ def _stars_with_ties() -> list[Case]:
                  "changes, alpha is to follow: 2 · rank."),
             Hint(lambda got: len(got) == 3, "In alpha's own arm alpha takes the arm's values; it follows the rank only "
                  "where the rank is what changes."),
-            Hint(lambda got: got[:3] == want[:3] and got[3]["rank"] != 8, "A tie goes one way: where alpha changes, "
-                 "the rank stays."),
             Hint(lambda got: got[1]["alpha"] == 32, "What follows is the factor times the new value, not times the "
                  "centre's."),
+        ]),
+        Case("a tie goes one way", _made({"alpha": [4]}, [0], tied), _with({}, {"alpha": 4}), [
+            Hint(lambda got: got[1]["rank"] != 8, "A tie goes one way: where alpha changes, the rank stays."),
         ]),
         Case("a tie that makes a setting of the centre's value", _made({"rank": [8, 4]}, [0], {"alpha": ("rank", 4)}),
              _with({}, {"alpha": 32}, {"rank": 4, "alpha": 16}), [
@@ -147,7 +148,7 @@ def budgets() -> list[Case]:
             Hint(lambda got: got[0] == 2.5, "A rank is a whole number, and one more would cost more than there is."),
             Hint((3, 48), "The budget is not to be exceeded: round down."),
             Hint(lambda got: got[0] == 1, "A rank costs in + out for each module: A is (rank, in), B is (out, rank)."),
-            Hint(lambda got: got[0] == 5, "The budget is for all modules together."),
+            Hint((4, 32), "The budget is for all modules together."),
         ]),
         Case("a budget that is met exactly", lambda answer: answer(square, 48), (3, 48), [
             Hint((2, 32), "Rank 3 costs 48, which is exactly the budget: it may be spent to the last number."),
@@ -163,7 +164,7 @@ def budgets() -> list[Case]:
             Hint(lambda got: got[0] == 6, "The small module is full at rank 2 and costs no more from there on: the rest "
                  "of the budget is for the other."),
             Hint(lambda got: got[0] == 2, "The small module stops at rank 2 by itself; the other goes on."),
-            Hint(lambda got: got[0] == 20, "A module that is full still costs what its own rank costs."),
+            Hint((12, 480), "A module that is full still costs what its own rank costs."),
         ]),
         Case("all-linear of the tiny base at rank 8, in q and v alone", lambda answer: answer(
             [(192, 192)] * 16, 233_472), (38, 233_472)),
