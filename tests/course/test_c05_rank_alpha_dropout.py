@@ -1,0 +1,211 @@
+"""Lesson 05: its answers agree with torch and the package; what ships with it fits the kit."""
+
+import json
+import math
+import random
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+import torch
+
+from ftkit import hub, methods, targets
+from ftkit.course import catalogue, page, recorded
+from ftkit.evaluate.intervals import student
+from ftkit.lora.layers import LoRALayer
+from ftkit.sweep.chance import seeds_to_leave_zero
+from ftkit.sweep.grid import Grid, points_of
+from ftkit.sweep.importance import importance
+from ftkit.sweep.targets import find_target
+
+STEM = "05_rank_alpha_dropout"
+ROOT = Path(__file__).parents[2]
+PAGE, CLAIMS = ROOT / "lessons" / f"{STEM}.md", ROOT / "lessons" / "claims.md"
+GRID = json.loads((ROOT / "src/ftkit/course/assets/grids" / f"{STEM}.json").read_text())
+GROUPS = tuple(GRID["groups"])
+
+
+# ---- the official answers beside what they stand for
+
+def test_the_star_of_the_exercise_has_the_points_of_the_packages_star():
+    centre, arms = {"rank": 8, "alpha": 16.0, "dropout": 0.0}, {"rank": [4, 8, 16], "dropout": [0.1]}
+    ours = points_of(Grid(star={"centre": centre, "values": arms}, seeds=2), find_target("ftkit.toy_layer:fit"))
+    theirs = catalogue.solution_value("05.1")(centre, arms, [0, 1], {})
+    assert sorted(map(str, ours)) == sorted(map(str, theirs)) and len(theirs) == 8
+
+
+def test_the_rank_that_a_budget_buys_trains_as_many_numbers_in_the_package():
+    model = hub.load_model("ftkit-tiny", device="cpu")[0]
+    names = ["q_proj", "v_proj"]
+    shapes = [targets.widths(model.get_submodule(path)) for path in targets.find(model, names)]
+    rank, trained = catalogue.solution_value("05.2")(shapes, 233_472)
+    assert (rank, trained) == (38, methods.prepare(model, "lora", rank=38, target_modules=names).trainable)
+
+
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_the_norm_of_the_exercise_is_that_of_what_the_package_merges(use_rslora):
+    layer = LoRALayer(torch.nn.Linear(7, 5), 3, 6.0, generator=torch.Generator().manual_seed(1), use_rslora=use_rslora)
+    torch.nn.init.normal_(layer.lora_B)
+    found = catalogue.solution_value("05.3")(layer.lora_A, layer.lora_B, 6.0, use_rslora)
+    assert found == pytest.approx(layer.addition().norm().item(), rel=1e-5)  # float32
+
+
+@pytest.mark.parametrize("differences", [[0.1, 0.2, 0.4], [-0.3, 0.1, -0.5, -0.2], [1.0, 1.1]])
+def test_the_seeds_of_the_exercise_are_those_that_compare_names(differences):
+    found = catalogue.solution_value("05.4")(differences, lambda freedom: student(freedom, 0.95), 500)
+    assert found == seeds_to_leave_zero(fmean(differences), stdev(differences))
+
+
+def test_among_equal_settings_the_winner_looks_good_and_its_honest_value_does_not():
+    draw = random.Random(3)
+    tables = [{place: [draw.gauss(0, 1) for _ in range(4)] for place in range(10)} for _ in range(400)]
+    found = [catalogue.solution_value("05.5")(table) for table in tables]
+    assert fmean(one[1] for one in found) < -0.6  # the best of ten, of four seeds each, lies 0.77 below by chance
+    assert abs(fmean(one[2] for one in found)) < 0.1  # three of its standard errors
+
+
+def test_halving_keeps_what_is_best_everywhere_and_costs_less_than_all():
+    curves = {place: [[float(place + 1)] * 8] for place in (5, 2, 7, 0)}
+    assert catalogue.solution_value("05.6")(curves, [1, 2, 4], 2) == ([0], 4 + 2 + 2 + 4)
+
+
+@pytest.mark.parametrize(("into", "optimizer"), [("A", "adamw"), ("B", "adamw"), ("A", "sgd"), ("B", "sgd")])
+def test_the_twin_of_the_exercise_trains_the_packages_layer_alike(into, optimizer):
+    def outputs(settings):
+        base = torch.nn.Linear(6, 4, bias=False, dtype=torch.float64)
+        layer = LoRALayer(base, 2, settings["alpha"])
+        with torch.no_grad():
+            base.weight.copy_(torch.eye(4, 6))
+            layer.lora_A.copy_(settings["A"]["start"])
+            layer.lora_B.copy_(settings["B"]["start"])
+        groups = [{"params": [getattr(layer, f"lora_{name}")], "lr": settings[name]["rate"],
+                   "weight_decay": settings[name]["decay"]} for name in "AB"]
+        if optimizer == "adamw":
+            groups = [group | {"eps": settings[name]["eps"]} for group, name in zip(groups, "AB", strict=True)]
+        made = (torch.optim.AdamW if optimizer == "adamw" else torch.optim.SGD)(groups)
+        for step in range(5):
+            made.zero_grad()
+            layer(torch.full((1, 6), step / 3, dtype=torch.float64)).sub(1).square().sum().backward()
+            made.step()
+        return layer.addition().detach()
+
+    start = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(2, 6)
+    ours = {"rate": 0.01, "eps": 1e-3, "decay": 0.3}
+    settings = {"alpha": 4.0, "A": {"start": start, **ours}, "B": {"start": torch.zeros(4, 2, dtype=torch.float64), **ours}}
+    other = catalogue.solution_value("05.7")(settings, 5.0, into, optimizer)
+    assert other["alpha"] == 20.0
+    torch.testing.assert_close(outputs(other), outputs(settings), rtol=1e-9, atol=1e-12)
+
+
+# ---- what ships: cards, page, claims
+
+LOSS, RIGHT = ("held-out loss", "held_out_loss", ".3f"), ("clinic, held out", "clinic", ".2f")
+TRAINED, TRAINING = ("numbers trained", "trainable", ",.0f"), ("training loss", "loss", ".3f")
+# name on the page -> groups of cards, the parameters that make a row, columns: words, metric, form
+TABLES = {
+    "rate": (("rate", "rate_full"), ("method", "learning_rate"), (LOSS, RIGHT)),
+    "rank": (("rank", "rank_alpha16", "rank_rslora"), ("rank", "alpha", "use_rslora"), (LOSS, RIGHT, TRAINED)),
+    "alpha": (("alpha", "alpha_rate"), ("alpha", "learning_rate"), (LOSS, RIGHT)),
+    "modules": (("modules", "modules_budget"), ("target_modules", "rank"), (LOSS, RIGHT, TRAINED)),
+    "layers": (("layers",), ("layers",), (LOSS, RIGHT, TRAINED)),
+    "dropout": (("dropout", "dropout_few"), ("records", "dropout"), (LOSS, TRAINING, RIGHT)),
+    "data": (("data", "steps"), ("records", "max_steps"), (LOSS, RIGHT)),
+    "batch": (("batch", "batch_full"), ("method", "batch_size", "max_steps", "learning_rate"), (LOSS, RIGHT)),
+    "biases": (("biases",), ("method", "train_biases", "learning_rate"), (LOSS, RIGHT, TRAINED)),
+}
+ARMS = {"rank_alpha16": "rank", "alpha": "alpha", "dropout": "dropout", "modules": "target_modules",
+        "rate": "learning_rate", "steps": "max_steps"}
+
+
+@pytest.fixture(scope="module")
+def cards():
+    return {group: recorded.shipped(STEM, group) for group in GROUPS}
+
+
+def setting_of(card, name):
+    value = card.parameters["settings"].get(name, card.parameters.get(name))
+    return ", ".join(value) if isinstance(value, list) else value
+
+
+def settings(cards, groups, names):
+    """The cards by the values of some parameters, in the order of the grid."""
+    found = {}
+    for group in groups:
+        for card in cards[group]:
+            same = found.setdefault(tuple(setting_of(card, name) for name in names), {})
+            same[card.seed] = card
+    return {values: list(same.values()) for values, same in found.items()}
+
+
+def chosen(cards, group, **wanted):
+    """The cards of one setting of a group."""
+    return [card for card in cards[group] if all(setting_of(card, name) == value for name, value in wanted.items())]
+
+
+def spread(some, metric="held_out_loss", form=".3f"):
+    found = recorded.values(some, metric)
+    return f"{fmean(found):{form}} ({min(found):{form}} to {max(found):{form}})"
+
+
+def mean(some, metric="held_out_loss"):
+    return fmean(recorded.values(some, metric))
+
+
+def loss(cards, group, **wanted):
+    return spread(chosen(cards, group, **wanted))
+
+
+def word(value):
+    """A parameter as it stands in a table."""
+    return {True: "yes", False: "no", None: ""}.get(value, f"{value:g}" if isinstance(value, float) else str(value)) \
+        if isinstance(value, bool | float) or value is None else str(value)
+
+
+def table_of(name, cards):
+    """One table of the page: a row a setting."""
+    groups, names, columns = TABLES[name]
+    rows = [[*(one.replace("_", " ") for one in names), *(words for words, _, _ in columns)],
+            ["---"] * (len(names) + len(columns))]
+    for values, some in settings(cards, groups, names).items():
+        figures = [f"{mean(some, metric):{form}}" if metric == "trainable" else spread(some, metric, form)
+                   for _, metric, form in columns]
+        rows.append([*("all" if one == "records" and value == 0 else word(value)
+                       for one, value in zip(names, values, strict=True)), *figures])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def points_of_arms(cards, keep=lambda card: True):
+    """The points of six arms of the star, none twice, scored by the logarithm of the held-out loss."""
+    kept = {}
+    for group in ARMS:
+        for card in filter(keep, cards[group]):
+            parameters = {name: setting_of(card, name) for name in ARMS.values()} | {"seed": card.seed}
+            kept[str(parameters)] = {"id": "", "parameters": parameters, "status": "done",
+                                     "metrics": {"held_out_loss": math.log(card.metrics["held_out_loss"])}}
+    return list(kept.values())
+
+
+def shares(cards, keep=lambda card: True):
+    return {one.parameter: one.share for one in importance(points_of_arms(cards, keep))}
+
+
+def renewed(cards):
+    """The page with the figures of the cards in their places."""
+    text = PAGE.read_text("utf-8")
+    for name in TABLES:
+        first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        text = f"{text[:text.index(first) + len(first)]}{table_of(name, cards)}\n{text[text.index(last):]}"
+    return text
+
+
+def test_the_shipped_cards_are_those_of_the_grid_on_the_shipped_base(cards):
+    for name, group in cards.items():
+        assert {card.model["sha256"] for card in group} == {hub.model_hash()}
+        assert len(group) == len(GRID["groups"][name]["points"]) * GRID["seeds"]
+        for place, card in enumerate(group):
+            asked = GRID["groups"][name]["points"][place // GRID["seeds"]]
+            assert card.seed == place % GRID["seeds"]
+            given = {**card.parameters, **card.parameters["settings"]}
+            assert {key: given[key] for key in asked} == asked
+    assert len({json.dumps(point, sort_keys=True) for group in GRID["groups"].values() for point in group["points"]}) \
+        == 55
