@@ -2,6 +2,7 @@
 
 from ftkit.course import catalogue
 
+_UNSEEN = "[kept[best([other for other in seeds if other != left])][left] for left in seeds]"
 # exercise -> a piece of the hint -> what stands in the official answer, and what stands there instead
 _CHANGES = {
     "05.1": {
@@ -103,18 +104,16 @@ _CHANGES = {
         "the winner's mean over all seeds": ("fmean(kept[best(seeds)]), fmean(unseen)",
                                              "min(kept[best(seeds)]), fmean(unseen)"),
         "Choose anew for each seed": ("other for other in seeds if other != left", "other for other in seeds"),
-        "the most dishonest of all": ("[kept[best([other for other in seeds if other != left])][left] for left in seeds]",
-                                      "[min(found[left] for found in kept.values()) for left in seeds]"),
-        "not at those that chose it": ("[kept[best([other for other in seeds if other != left])][left] for left in seeds]",
-                                       "[fmean(kept[best([o for o in seeds if o != left])][o] for o in seeds if o != "
-                                       "left) for left in seeds]"),
+        "the most dishonest of all": (_UNSEEN, "[min(found[left] for found in kept.values()) for left in seeds]"),
+        "not at those that chose it": (
+            _UNSEEN, "[fmean(kept[best([o for o in seeds if o != left])][o] for o in seeds if o != left) for left in "
+            "seeds]"),
         "not a sum": ("fmean(unseen)", "sum(unseen)"),
         "the first in the table wins": ("return min(kept, ", "return min(reversed(kept), "),
         "leave the whole setting out": ("if not any(map(math.isnan, found))", "if True"),
-        "leave it out for every seed": ("[kept[best([other for other in seeds if other != left])][left] for left in seeds]",
-                                        "[min(scores, key=lambda name: fmean(scores[name][o] for o in seeds if o != "
-                                        "left)) for left in seeds]\n    unseen = [scores[name][left] for left, name in "
-                                        "enumerate(unseen)]"),
+        "leave it out for every seed": (
+            _UNSEEN, "[min(scores, key=lambda name: fmean(scores[name][o] for o in seeds if o != left)) for left in "
+            "seeds]\n    unseen = [scores[name][left] for left, name in enumerate(unseen)]"),
         "Only nan leaves a setting out": ("if not any(map(math.isnan, found))", "if all(map(math.isfinite, found))"),
     },
     "05.6": {

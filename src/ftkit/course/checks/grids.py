@@ -30,7 +30,7 @@ def _stars_by_hand() -> list[Case]:
              _with({}, {"rank": 4}, {"rank": 16}, {"dropout": 0.1}), [
                  Hint(lambda got: len(got) == 2 and len(_ranks(got)) == 2, "Every combination is a grid: in a star one "
                       "parameter changes and all others stay as in the centre."),
-                 Hint(lambda got: len(got) == 3 and got[0]["rank"] == 4, "The centre itself is a point, and the first."),
+                 Hint(lambda got: len(got) == 3 and got[0]["rank"] == 4, "The centre itself is a point, the first."),
                  Hint(lambda got: got == _with({}, {"rank": 4}, {"rank": 16}, {"rank": 16, "dropout": 0.1}),
                       "A later arm begins at the centre again, not where the arm before it ended."),
                  Hint(lambda got: any("seed" not in one for one in got), "Every point says its seed, too."),
@@ -161,8 +161,8 @@ def budgets() -> list[Case]:
                  "the budget."),
         ]),
         Case("a small module beside a large one", lambda answer: answer([(2, 30), (20, 20)], 500), (10, 464), [
-            Hint(lambda got: got[0] == 6, "The small module is full at rank 2 and costs no more from there on: the rest "
-                 "of the budget is for the other."),
+            Hint(lambda got: got[0] == 6, "The small module is full at rank 2 and costs no more from there on: the "
+                 "rest of the budget is for the other."),
             Hint(lambda got: got[0] == 2, "The small module stops at rank 2 by itself; the other goes on."),
             Hint((12, 480), "A module that is full still costs what its own rank costs."),
         ]),

@@ -30,16 +30,16 @@ def _norms_by_hand() -> list[Case]:
         Case("rank 1: lengths 5 and 3, alpha 2", _norm([[3.0, 4.0]], [[1.0], [2.0], [2.0]], 2), 30.0, [
             Hint(15.0, "alpha is left out."),
             Hint(900.0, "This is the square of the norm: the root is missing."),
-            Hint(lambda got: abs(got - 2 * math.sqrt(15)) < 1e-6, "One root too many: the product's norm is the root of "
-                 "the sum of its squares."),
+            Hint(lambda got: abs(got - 2 * math.sqrt(15)) < 1e-6, "One root too many: the product's norm is the root "
+                 "of the sum of its squares."),
         ], tolerance=1e-6, reason=_SUMS),
         Case("rank 2, alpha 4, BA = [[2, 2], [6, 4]]", _norm(diagonal, square, 4), 2 * root, [
             Hint(4 * root, "Divide alpha by the rank, the rows of A."),
             Hint(root, "alpha / rank is left out."),
             Hint(2 * math.sqrt(150), "The norm of a product is not the product of the norms."),
             Hint(28.0, "This adds the entries up: the Frobenius norm is the root of the sum of their squares."),
-            Hint(2 * math.sqrt(30 + math.sqrt(884)), "This is the largest singular value: the Frobenius norm counts all "
-                 "of them."),
+            Hint(2 * math.sqrt(30 + math.sqrt(884)), "This is the largest singular value: the Frobenius norm counts "
+                 "all of them."),
             Hint(4 * root / math.sqrt(2), "The root of the rank belongs to use_rslora alone."),
         ], tolerance=1e-6, reason=_SUMS),
         Case("two rows of A that cancel", _norm([[1.0, 1.0], [1.0, 1.0]], [[2.0, -2.0]], 2), 0.0, [
