@@ -21,8 +21,10 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from ftkit.sweep.executors import opened  # noqa: E402
+from ftkit.sweep.planning import plan  # noqa: E402
 from ftkit.sweep.points import POINTS  # noqa: E402
-from ftkit.sweep.running import open_executor, plan, run  # noqa: E402
+from ftkit.sweep.running import run  # noqa: E402
 from ftkit.sweep.targets import find_target  # noqa: E402
 
 from ftkit.cards import CARD, Card, read_card  # noqa: E402
@@ -87,7 +89,8 @@ def measure(notebook: Path, experiment: str, setting: dict, seed: int, folder: P
 def cards_of(points: Sequence[Mapping], folder: Path, jobs: int = JOBS) -> list[Card]:
     """The cards of trainings with these parameters, seeds included, in their order; what is done is not run again."""
     target = find_target(TRAINING)
-    with open_executor(jobs) as executor, closing(run(plan(target, points, out=folder), executor, jobs)) as steps:
+    asked = plan(target, points, out=folder)
+    with opened("forked", jobs) as (executor, at_once), closing(run(asked, executor, at_once)) as steps:
         for step in steps:
             left = f", about {step.left_s / 60:.0f} min left" if step.left_s else ""
             print(f"{step.point.id}: {step.point.error or step.point.status} ({step.done} of {step.total}{left})",

@@ -8,15 +8,16 @@ from statistics import fmean, stdev
 
 import pytest
 import torch
+from ftkit.sweep.chance import seeds_to_leave_zero
+from ftkit.sweep.grid import Grid, points_of
+from ftkit.sweep.importance import importance
+from ftkit.sweep.targets import find_target
 
 from ftkit import hub, methods, targets
 from ftkit.course import catalogue, page, recorded
 from ftkit.evaluate.intervals import student
 from ftkit.lora.layers import LoRALayer
-from ftkit.sweep.chance import seeds_to_leave_zero
-from ftkit.sweep.grid import Grid, points_of
-from ftkit.sweep.importance import importance
-from ftkit.sweep.targets import find_target
+from ftkit.toy_layer import fit
 
 STEM = "05_rank_alpha_dropout"
 ROOT = Path(__file__).parents[2]
@@ -158,8 +159,9 @@ def loss(cards, group, **wanted):
 
 def word(value):
     """A parameter as it stands in a table."""
-    return {True: "yes", False: "no", None: ""}.get(value, f"{value:g}" if isinstance(value, float) else str(value)) \
-        if isinstance(value, bool | float) or value is None else str(value)
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: ""}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def table_of(name, cards):
@@ -186,16 +188,97 @@ def points_of_arms(cards, keep=lambda card: True):
     return list(kept.values())
 
 
+def narrow(card):
+    """Whether a card's rate is one that somebody might keep."""
+    return 0.004 <= card.parameters["learning_rate"] <= 0.016
+
+
 def shares(cards, keep=lambda card: True):
-    return {one.parameter: one.share for one in importance(points_of_arms(cards, keep))}
+    """Each knob's share, and over seeds the standard deviation, as they stand in a table."""
+    return {one.parameter: f"{one.share:.2f} ± {one.spread:.2f}" for one in importance(points_of_arms(cards, keep))}
+
+
+def importance_table(cards):
+    wide, close = shares(cards), shares(cards, narrow)
+    rows = [["knob", "share, rates from 1e-5 to 3.2e-2", "share, rates from 4e-3 to 1.6e-2"], ["---"] * 3,
+            *([name.replace("_", " "), share, close[name]] for name, share in wide.items())]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def toy_table(_):
+    """Some ranks and rates of the toy layer, the mean of three seeds."""
+    rates = (0.005, 0.02, 0.08)
+    rows = [["rank", *(f"rate {rate:g}" for rate in rates)], ["---"] * 4]
+    for rank in (1, 4, 8, 32):
+        found = [[fit(rank=rank, alpha=2 * rank, learning_rate=rate, seed=seed)["held_out_loss"] for seed in range(3)]
+                 for rate in rates]
+        rows.append([str(rank), *(f"{fmean(losses):.3f}" for losses in found)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def evidence(cards):
+    """What claims.md says of each claim, by id."""
+    best = {group: min(settings(cards, [group], ["learning_rate"]).items(), key=lambda one: mean(one[1]))
+            for group in ("rate", "rate_full")}
+    (lora_rate,), lora = best["rate"]
+    (full_rate,), full = best["rate_full"]
+    names = {"q and v": ["q_proj", "v_proj"], "attention": ["q_proj", "k_proj", "v_proj", "o_proj"],
+             "MLP": ["gate_proj", "up_proj", "down_proj"], "all": "all-linear"}
+    at_rank, at_budget = ({word: next(some for (found, _), some in settings(
+        cards, [group], ["target_modules", "rank"]).items() if found in (value, ", ".join(value)))
+        for word, value in names.items()} for group in ("modules", "modules_budget"))
+    of_all, on_few = ("; ".join(f"{dropout:g} {loss(cards, group, dropout=dropout)}" for dropout in (0.0, 0.1, 0.2))
+                      for group in ("dropout", "dropout_few"))
+    wide, close = shares(cards), shares(cards, narrow)
+
+    def ranks(group, some):
+        return ", ".join(f"{loss(cards, group, rank=rank)} at {rank}" for rank in some)
+    return {
+        "C03": f"3 seeds, 160 steps at a rate of 8e-3, held-out loss by rank. alpha = 2·rank: "
+               f"{ranks('rank', (1, 2, 4, 8, 16, 32, 64, 128))}; alpha = 16: {ranks('rank_alpha16', (1, 32, 128))}; "
+               f"5.66/√rank: {ranks('rank_rslora', (1, 32, 128))}; scale tiny",
+        "C04": "3 seeds, rank 8, held-out loss at a rate of 8e-3: alpha "
+               + ", ".join(f"{alpha:g} {loss(cards, 'alpha', alpha=alpha)}" for alpha in (4.0, 8.0, 16.0, 32.0, 64.0))
+               + f"; alpha 32 at half the rate {loss(cards, 'alpha_rate', alpha=32.0, learning_rate=0.004)}, alpha 8 "
+               f"at twice the rate {loss(cards, 'alpha_rate', alpha=8.0, learning_rate=0.016)}; scale tiny",
+        "C05": "3 seeds, held-out loss at rank 8: "
+               + ", ".join(f"{word} {spread(some)}" for word, some in at_rank.items())
+               + "; at equal numbers of trained parameters: "
+               + ", ".join(f"{word} {spread(some)}" for word, some in at_budget.items()) + "; scale tiny",
+        "C06": f"3 seeds, held-out loss by dropout, 160 steps of 8 records: on all 3,260 records {of_all}; on 200 "
+               f"{on_few}; scale tiny",
+        "C07": f"3 seeds, 160 steps, rates in steps of 2 and more: LoRA's best is {lora_rate:g} with {spread(lora)}, "
+               f"full fine-tuning's {full_rate:g} with {spread(full)}, a factor of {lora_rate / full_rate:g}; LoRA at 1e-5 "
+               f"{loss(cards, 'rate', learning_rate=1e-5)}, at 2e-4 {loss(cards, 'rate', learning_rate=2e-4)}; "
+               "scale tiny",
+        "C08": "fANOVA over six arms of a star, 3 seeds, share of the variance of the log of the held-out loss: "
+               + ", ".join(f"{name.replace('_', ' ')} {share}" for name, share in wide.items())
+               + "; with rates from 4e-3 to 1.6e-2 alone: "
+               + ", ".join(f"{name.replace('_', ' ')} {share}" for name, share in close.items()) + "; scale tiny",
+        "C11": f"3 seeds, 160 steps, held-out loss: biases alone {loss(cards, 'biases', method='bitfit')} with "
+               f"{mean(chosen(cards, 'biases', method='bitfit'), 'trainable'):,.0f} numbers, LoRA "
+               f"{loss(cards, 'biases', method='lora')} with "
+               f"{mean(chosen(cards, 'biases', method='lora'), 'trainable'):,.0f}; one rate for the biases; scale tiny",
+        "C12": "3 seeds, 8 layers, held-out loss with adapters in "
+               + ", ".join(f"{layers} {loss(cards, 'layers', layers=layers)}"
+                           for layers in ("last 2", "last 4", "last 6", "first 6", "all")) + "; scale tiny",
+        "C44": f"3 seeds, 1,280 records. LoRA: batch 8 {loss(cards, 'batch', batch_size=8)}, batch 32 "
+               f"{loss(cards, 'batch', batch_size=32, learning_rate=0.008)}, at twice the rate "
+               f"{loss(cards, 'batch', batch_size=32, learning_rate=0.016)}. Full fine-tuning at 1e-3: batch 8 "
+               f"{loss(cards, 'batch_full', batch_size=8, learning_rate=0.001)}, batch 32 "
+               f"{loss(cards, 'batch_full', batch_size=32, learning_rate=0.001)}, at twice the rate "
+               f"{loss(cards, 'batch_full', batch_size=32, learning_rate=0.002)}; scale tiny",
+    }
 
 
 def renewed(cards):
     """The page with the figures of the cards in their places."""
     text = PAGE.read_text("utf-8")
-    for name in TABLES:
+    made = {name: table_of(name, cards) for name in TABLES} | {"importance": importance_table(cards),
+                                                               "toy": toy_table(cards)}
+    for name, table in made.items():
         first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        text = f"{text[:text.index(first) + len(first)]}{table_of(name, cards)}\n{text[text.index(last):]}"
+        text = f"{text[:text.index(first) + len(first)]}{table}\n{text[text.index(last):]}"
     return text
 
 
@@ -210,3 +293,14 @@ def test_the_shipped_cards_are_those_of_the_grid_on_the_shipped_base(cards):
             assert {key: given[key] for key in asked} == asked
     assert len({json.dumps(point, sort_keys=True) for group in GRID["groups"].values() for point in group["points"]}) \
         == 54
+
+
+def test_the_figures_on_the_page_and_in_the_claims_are_those_of_the_cards(cards):
+    assert renewed(cards) == PAGE.read_text("utf-8"), f"renew them: python tests/course/{Path(__file__).name}"
+    assert not page.refresh_claims(CLAIMS, evidence(cards), check=True)
+
+
+if __name__ == "__main__":
+    shipped = {group: recorded.shipped(STEM, group) for group in GROUPS}
+    PAGE.write_text(renewed(shipped), "utf-8")
+    page.refresh_claims(CLAIMS, evidence(shipped))
