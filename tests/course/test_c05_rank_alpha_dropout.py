@@ -248,8 +248,8 @@ def evidence(cards):
         "C06": f"3 seeds, held-out loss by dropout, 160 steps of 8 records: on all 3,260 records {of_all}; on 200 "
                f"{on_few}; scale tiny",
         "C07": f"3 seeds, 160 steps, rates in steps of 2 and more: LoRA's best is {lora_rate:g} with {spread(lora)}, "
-               f"full fine-tuning's {full_rate:g} with {spread(full)}, a factor of {lora_rate / full_rate:g}; LoRA at 1e-5 "
-               f"{loss(cards, 'rate', learning_rate=1e-5)}, at 2e-4 {loss(cards, 'rate', learning_rate=2e-4)}; "
+               f"full fine-tuning's {full_rate:g} with {spread(full)}, a factor of {lora_rate / full_rate:g}; LoRA at "
+               f"1e-5 {loss(cards, 'rate', learning_rate=1e-5)}, at 2e-4 {loss(cards, 'rate', learning_rate=2e-4)}; "
                "scale tiny",
         "C08": "fANOVA over six arms of a star, 3 seeds, share of the variance of the log of the held-out loss: "
                + ", ".join(f"{name.replace('_', ' ')} {share}" for name, share in wide.items())
