@@ -1,5 +1,6 @@
 """Lesson 05: its answers agree with torch and the package; what ships with it fits the kit."""
 
+import functools
 import json
 import math
 import random
@@ -15,6 +16,7 @@ from ftkit.sweep.targets import find_target
 
 from ftkit import hub, methods, targets
 from ftkit.course import catalogue, page, recorded
+from ftkit.course.checks import low_rank_moves
 from ftkit.evaluate.intervals import student
 from ftkit.lora.layers import LoRALayer
 from ftkit.toy_layer import fit
@@ -97,6 +99,20 @@ def test_the_twin_of_the_exercise_trains_the_packages_layer_alike(into, optimize
     other = catalogue.solution_value("05.7")(settings, 5.0, into, optimizer)
     assert other["alpha"] == 20.0
     torch.testing.assert_close(outputs(other), outputs(settings), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [
+    (low_rank_moves._adamw, torch.optim.AdamW),
+    (low_rank_moves._sgd, functools.partial(torch.optim.SGD, momentum=0.9))])
+def test_the_optimizers_that_judge_the_twin_are_torchs(ours, theirs):
+    weight = torch.nn.Parameter(torch.linspace(-1, 1, 6, dtype=torch.float64))
+    mine, memory = weight.detach().clone(), [torch.zeros(6, dtype=torch.float64)] * 2
+    made = theirs([weight], lr=0.01, weight_decay=0.3, **({"eps": 1e-3} if ours is low_rank_moves._adamw else {}))
+    for step in range(1, 4):
+        weight.grad = (weight.detach() * step).cos()
+        memory = ours(mine, (mine * step).cos(), memory, step, rate=0.01, eps=1e-3, decay=0.3, start=None)
+        made.step()
+        torch.testing.assert_close(weight.detach(), mine, rtol=1e-12, atol=1e-14)  # float64
 
 
 # ---- what ships: cards, page, claims
