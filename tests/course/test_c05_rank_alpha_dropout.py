@@ -9,16 +9,16 @@ from statistics import fmean, stdev
 
 import pytest
 import torch
-from ftkit.sweep.chance import seeds_to_leave_zero
-from ftkit.sweep.grid import Grid, points_of
-from ftkit.sweep.importance import importance
-from ftkit.sweep.targets import find_target
 
 from ftkit import hub, methods, targets
 from ftkit.course import catalogue, page, recorded
 from ftkit.course.checks import low_rank_moves
 from ftkit.evaluate.intervals import student
 from ftkit.lora.layers import LoRALayer
+from ftkit.sweep.chance import seeds_to_leave_zero
+from ftkit.sweep.grid import Grid, points_of
+from ftkit.sweep.importance import importance
+from ftkit.sweep.targets import find_target
 from ftkit.toy_layer import fit
 
 STEM = "05_rank_alpha_dropout"
@@ -222,7 +222,7 @@ def reach(cards, group, keep=lambda card: True):
 
 def importance_table(cards):
     wide, close, groups = shares(cards), shares(cards, narrow), {name: group for group, name in ARMS.items()}
-    rows = [["knob", "highest over lowest loss", "fANOVA's share", "rates from 4e-3 to 1.6e-2: highest over lowest loss",
+    rows = [["knob", "highest over lowest loss", "fANOVA's share", "rates 4e-3 to 1.6e-2: highest over lowest loss",
              "fANOVA's share"], ["---"] * 5,
             *([name.replace("_", " "), f"{reach(cards, groups[name]):.1f}", share,
                f"{reach(cards, groups[name], narrow):.1f}", close[name]] for name, share in wide.items())]
