@@ -1,7 +1,7 @@
 """Processes forked from one that has imported everything: torch and transformers are read once, not once a process.
 
 The prepared process is the "forkserver" of Python's multiprocessing: it imports the modules named here and then only
-waits; it runs no torch operation, starts no thread and makes no tokenizer, since none of them outlives a fork. A
+waits; it computes nothing with torch, starts no thread and makes no tokenizer, since none of them outlives a fork. A
 process started here, and one started by that one, are forked from the same prepared process. Where that cannot be,
 the same call starts a fresh interpreter. Knows nothing about what the processes do.
 """
