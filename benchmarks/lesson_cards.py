@@ -21,18 +21,17 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from ftkit.sweep.executors import opened  # noqa: E402
-from ftkit.sweep.planning import plan  # noqa: E402
-from ftkit.sweep.points import POINTS  # noqa: E402
-from ftkit.sweep.running import run  # noqa: E402
-from ftkit.sweep.targets import find_target  # noqa: E402
-
 from ftkit.cards import CARD, Card, read_card  # noqa: E402
 from ftkit.course import recorded  # noqa: E402
 from ftkit.course.page import refresh  # noqa: E402
 from ftkit.errors import refusal  # noqa: E402
 from ftkit.files import read_json  # noqa: E402
 from ftkit.notebooks.run import run_notebook, unchanged_result  # noqa: E402
+from ftkit.sweep.executors import opened  # noqa: E402
+from ftkit.sweep.planning import plan  # noqa: E402
+from ftkit.sweep.points import POINTS  # noqa: E402
+from ftkit.sweep.running import run  # noqa: E402
+from ftkit.sweep.targets import find_target  # noqa: E402
 
 SEEDS, JOBS = 5, 2
 TRAINING = "ftkit.trials:run_trial"  # what a grid's points are parameters of
