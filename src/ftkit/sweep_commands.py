@@ -4,6 +4,7 @@ Knows nothing that the sweep knows.
 """
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -113,7 +114,7 @@ def _go_through(asked, executor, at_once: int, first: bool) -> None:
         asked = replace(asked, points=[one for one in asked.standing() if asked.is_todo(one)][:1])
     with closing(run(asked, executor, at_once)) as steps:
         for step in steps:
-            left = f"  about {seconds_to_words(step.left_s)} left" if step.left_s else ""
+            left = f"  about {seconds_to_words(math.ceil(step.left_s))} left" if step.left_s else ""
             print(f"[{step.done}/{step.total}] {_line(step.point)}{left}", flush=True)
             if first:
                 return
@@ -201,8 +202,6 @@ def _close(asked) -> int:
     write_summary(asked, figure=True)
     print((asked.out / summary.TEXT).read_text("utf-8").rstrip())
     failed = [one for one in asked.standing() if one.status == "failed"]
-    for point in failed:
-        print(f"failed: {point.id}: {point.error}")
     if failed:
         print(f"{len(failed)} of {asked.total} failed; the same command with --retry runs them again")
     print(f"table and figure are in {_shown(asked.out)}")

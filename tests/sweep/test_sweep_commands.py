@@ -34,7 +34,7 @@ def test_a_grid_runs_to_a_table_and_a_figure(function, ftkit):
 def test_failed_points_are_listed_with_their_error_and_the_way_to_try_again(function, ftkit):
     status, said, _ = ftkit(function(), "--grid", "how=ok,raise", "-p", "x=1", "--out", "out")
     assert status == 1 and "1 of 2 failed; the same command with --retry runs them again" in said
-    assert f"failed: {record('out', how='raise')['id']}: ValueError: no good" in said
+    assert "| raise |" in said.replace("  ", " ") and "failed | ValueError: no good |" in said
     ftkit("swept.py:f", "--grid", "how=ok,raise", "-p", "x=1", "--out", "out", "--retry")
     assert record("out", how="raise")["attempts"] == 2 and record("out", how="ok")["attempts"] == 1
 
