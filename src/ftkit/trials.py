@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ftkit import methods
 from ftkit.chat import Example, encode_all, with_template
@@ -65,8 +66,7 @@ class Trial:
     def __post_init__(self):
         if isinstance(self.records, bool) or not isinstance(self.records, int) or self.records < 0:
             raise refusal("records", "a whole number, 0 (all) or more", self.records)
-        if self.learning_rate != 0.0:
-            self.config(self.learning_rate)
+        self.config(self.learning_rate or 1.0)  # refuses what it would refuse at a default's rate
 
     def config(self, learning_rate: float) -> TrainConfig:
         """How it is trained, at a rate."""
@@ -147,12 +147,12 @@ class Begun:
             began_s = time.process_time()
 
     def metrics(self) -> dict:
-        """What the training cost and where its losses went; no question is asked."""
+        """What the training cost and where its losses went; no question is asked. Optimizer: two float32 a weight."""
         curve = [(one["step"], one["held_out_loss"]) for one in self.trace if one["held_out_loss"] is not None]
         last = self.trace[-CURVE_POINTS:]
         return {"held_out_loss": curve[-1][1], "loss": statistics.fmean(one["loss"] for one in last), "curve": curve,
                 "trainable": self.prepared.trainable, "total": self.prepared.total,
-                "saved_bytes": 4 * self.prepared.trainable, "optimizer_bytes": 8 * self.prepared.trainable,
+                "saved_bytes": _saved_bytes(self.prepared), "optimizer_bytes": 8 * self.prepared.trainable,
                 "step_cpu_s": statistics.median(self.step_cpu_s) if self.step_cpu_s else None,
                 "train_s": self.trace[-1]["elapsed_s"], "train_tokens": sum(one["real_tokens"] for one in self.trace)}
 
@@ -217,15 +217,24 @@ def run_trial(out_dir: str = "", method: str = "lora", learning_rate: float = 0.
     begun = begin(trial)
     if not out_dir:
         return _measured(begun, None, score)
-    parameters = asdict(trial) | {"settings": dict(begun.prepared.settings), "learning_rate": begun.learning_rate,
-                                  "score": score}
-    parameters.pop("seed")
-    entry = {"name": Path(model).name, "sha256": model_hash(model)}
-    with open_run(Path(out_dir), parameters, name="trial", seed=seed, data=list(begun.material.files),
-                  model=entry) as run:
+    with open_run(Path(out_dir), parameters_of(begun, score), name="trial", seed=seed,
+                  data=list(begun.material.files), model=model_of(trial)) as run:
         if run.card.status == "done":
             return run.card.metrics
         return run.finish(_measured(begun, run, score)).metrics
+
+
+def parameters_of(begun: Begun, score: str) -> dict:
+    """What a card says of a trial: every setting but the seed, the defaults filled in."""
+    given = {name: value for name, value in asdict(begun.trial).items() if name != "seed"}
+    settings = {name: value for name, value in begun.prepared.settings.items()
+                if name != "seed" or name in begun.trial.settings}
+    return given | {"settings": settings, "learning_rate": begun.learning_rate, "score": score}
+
+
+def model_of(trial: Trial) -> dict:
+    """Name and SHA-256 of the model that a trial begins with."""
+    return {"name": Path(trial.model).name, "sha256": model_hash(trial.model)}
 
 
 def _measured(begun: Begun, run: Run | None, score: str) -> dict:
@@ -234,6 +243,13 @@ def _measured(begun: Begun, run: Run | None, score: str) -> dict:
         pass
     peak_gib = resident_peak_gib()
     return begun.metrics() | {"peak_gib": peak_gib, "before_gib": before_gib} | begun.scores(score)
+
+
+def _saved_bytes(prepared: methods.Prepared) -> int:
+    """What it takes on the disk to keep what was trained."""
+    with TemporaryDirectory() as folder:
+        methods.save(prepared, folder)
+        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
 
 def _drawn(examples: Sequence, many: int, seed: int) -> list:

@@ -1,0 +1,87 @@
+import math
+
+import pytest
+
+from ftkit import methods, trials
+from ftkit.errors import Refusal
+from ftkit.runs import read_card, read_trace
+from ftkit.trials import Trial, begin, run_trial
+
+SHORT = {"max_steps": 4, "batch_size": 2, "records": 20}
+
+
+@pytest.fixture(autouse=True)
+def few_questions(monkeypatch):
+    whole = trials.material()
+    monkeypatch.setattr(trials, "material", lambda *_: trials.Material(
+        whole.tokenizer, whole.examples, whole.held_out[:4], whole.asked[:4], whole.files))
+
+
+def test_a_trial_is_a_run_with_a_card_a_trace_and_its_scores(tmp_path):
+    metrics = run_trial(str(tmp_path / "run"), rank=2, alpha=4, seed=3, **SHORT)
+    card = read_card(tmp_path / "run")
+    assert card.status == "done" and card.seed == 3 and card.metrics == metrics
+    assert card.parameters["settings"]["rank"] == 2 and card.parameters["learning_rate"] == 4e-3
+    assert len(read_trace(tmp_path / "run")) == 4
+    assert [step for step, _ in metrics["curve"]] == [1, 2, 3, 4] and math.isfinite(metrics["held_out_loss"])
+    assert metrics["held_out_loss"] == metrics["curve"][-1][1] and 0 <= metrics["clinic"] <= 1
+    assert metrics["saved_bytes"] > 4 * metrics["trainable"] and metrics["peak_gib"] >= metrics["before_gib"]
+
+
+def test_the_same_folder_again_costs_nothing_and_another_setting_is_refused(tmp_path, monkeypatch):
+    first = run_trial(str(tmp_path), **SHORT)
+    monkeypatch.setattr(trials, "train", None)
+    assert run_trial(str(tmp_path), **SHORT) == first
+    with pytest.raises(Refusal, match="a run with other parameters"):
+        run_trial(str(tmp_path), rank=4, **SHORT)
+
+
+def test_the_seed_decides_records_and_start_and_nothing_else_is_drawn():
+    one, same, other = (run_trial(seed=seed, **SHORT)["held_out_loss"] for seed in (1, 1, 2))
+    assert one == same != other
+
+
+def test_a_trial_can_be_watched_step_by_step_and_left():
+    begun = begin(Trial(max_steps=50, batch_size=2))
+    assert next(begun.records())["step"] == 1
+    assert begun.trace[0]["loss"] > 0 and begun.prepared.trainable == 233_472
+
+
+def test_a_killed_trial_goes_on_to_the_same_figures(tmp_path):
+    settings = SHORT | {"max_steps": 6}
+    whole = run_trial(str(tmp_path / "whole"), **settings)
+    trial = Trial(max_steps=6, batch_size=2, records=20)
+    begun = begin(trial)
+    with trials.open_run(tmp_path / "cut", trials.parameters_of(begun, "held_out"), name="trial", seed=0,
+                         data=list(begun.material.files), model=trials.model_of(trial)) as run:
+        for record in begun.records(run):
+            if record["step"] == 3:
+                break
+    assert run_trial(str(tmp_path / "cut"), **settings)["held_out_loss"] == whole["held_out_loss"]
+
+
+def test_records_of_ones_own_are_trained_on_and_asked_nothing_about_the_clinic(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(f'{{"instruction": "say {place}", "output": "number {place}"}}' for place in range(20)))
+    metrics = run_trial(data=str(path), max_steps=2, batch_size=2)
+    assert "clinic" not in metrics and math.isfinite(metrics["held_out_loss"])
+
+
+@pytest.mark.parametrize(("wrong", "words"), [
+    ({"records": -1}, "records must be a whole number, 0"), ({"score": "test"}, "score must be held_out or all"),
+    ({"method": "lorra"}, "method"), ({"rnak": 4}, "rank"), ({"learning_rate": -1.0}, "learning_rate must be"),
+    ({"max_steps": 0}, "max_steps must be")])
+def test_what_is_out_of_range_is_refused_before_anything_is_trained(wrong, words):
+    with pytest.raises(Refusal, match=words):
+        run_trial(**wrong)
+
+
+def test_every_seeded_method_gets_the_trials_seed():
+    begun = begin(Trial(seed=5, max_steps=1))
+    assert begun.prepared.settings["seed"] == 5 and methods.defaults("lora")["seed"] == 0
+
+
+def test_cards_of_one_setting_differ_in_the_seed_alone():
+    one, other = (trials.parameters_of(begin(Trial(seed=seed, max_steps=1)), "held_out") for seed in (1, 2))
+    assert one == other and "seed" not in one["settings"]
