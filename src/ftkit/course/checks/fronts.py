@@ -87,7 +87,7 @@ def _drawn() -> list[Case]:
         low = draw.uniform(0, 0.9)
         rows[f"row {place}"] = ((draw.randint(1, 9), draw.randint(1, 9)), low, low + draw.uniform(0, 0.1))
     left = set(rows)
-    for name, (costs, low, _) in rows.items():  # takes out what each row beats, rather than asking who beats a row
+    for costs, low, _ in rows.values():  # takes out what each row beats, rather than asking who beats a row
         left -= {other for other, (theirs, _, high) in rows.items()
                  if high < low and not any(mine > their for mine, their in zip(costs, theirs, strict=True))}
     return [Case("60 rows, drawn", _kept(rows), [name for name in rows if name in left])]

@@ -42,7 +42,6 @@ def _starts() -> list[Case]:
 
     return [
         Case("a fresh one changes nothing", moved, 0.0, [
-            Hint(AttributeError, "The two layers are to be called `down` and `up`, as nn.Linear."),
             Hint(lambda got: got > 0, "At the start it must change nothing: the weights of `up` begin at zero."),
         ]),
         Case("`down` is drawn", drawn, Rule("spread like nn.Linear's own weights", lambda got: 0.05 < got < 0.15), [
@@ -75,11 +74,12 @@ def _computes() -> list[Case]:
 
     return [
         Case("with given weights, scale 4", output(4.0), _by_hand(_block(), 4.0), [
+            Hint(AttributeError, "The two layers are to be called `down` and `up`, each an nn.Linear."),
             Hint(behind, "This reads what the block gives. Beside means: it reads the same x as the block."),
             Hint(lambda got: without(got, lambda out, added: added), "The block's own output is missing."),
             Hint(lambda got: without(got, lambda out, added: out + added / 4), "The scale is missing."),
-            Hint(lambda got: without(got, lambda out, added: 4 * out + added), "The scale belongs to the adapter alone, "
-                 "not to the block."),
+            Hint(lambda got: without(got, lambda out, added: 4 * out + added / 4), "The scale belongs to the adapter "
+                 "alone, not to the block."),
             Hint(lambda got: without(got, lambda out, added: _X + added), "It is added to what the block gives, not to "
                  "x."),
             Hint(lambda got: without(got, lambda out, added: out + _X + added), "x itself is not added: whatever "
@@ -112,8 +112,9 @@ def _trains() -> list[Case]:
         return [list(made.down.weight.shape), list(made.up.weight.shape)]
 
     def kept(answer):
-        made, block = _made(answer)
-        return all(torch.equal(one, other) for one, other in zip(block.parameters(), _block().parameters(), strict=True))
+        block = _made(answer)[1]
+        pairs = zip(block.parameters(), _block().parameters(), strict=True)
+        return all(torch.equal(one, other) for one, other in pairs)
 
     def stored(answer):
         made, block = _made(answer)
@@ -121,9 +122,8 @@ def _trains() -> list[Case]:
 
     return [
         Case("what is trained", names, ["down.weight", "up.weight"], [
+            Hint(lambda got: any(name.startswith("block") for name in got), "The block is still trained: freeze it."),
             Hint(lambda got: any("bias" in name for name in got), "Both layers are without a bias."),
-            Hint(lambda got: any("block" in name or name[0].isdigit() for name in got), "The block is still trained: "
-                 "freeze it."),
             Hint([], "Nothing is trained: `down` and `up` are."),
             Hint(lambda got: "scale" in got, "The scale is a fixed number, and no parameter."),
         ]),

@@ -22,11 +22,11 @@ def _small_numbers() -> list[Case]:
         Case("bitfit", _count("bitfit", 0, _MODEL), 24, [
             Hint(8, "That is one layer: all layers have biases."),
             Hint(36, "k and v give kv_width outputs, and a bias has one number for each output."),
-            Hint(96, "Only q, k and v have biases: o, gate, up and down have none."),
+            Hint(84, "Only q, k and v have biases: o, gate, up and down have none."),
             Hint(12, "A bias of k and one of v beside the one of q: each has its own."),
         ]),
         Case("prompt, 5 tokens", _count("prompt", 5, _MODEL), 20, [
-            Hint(60, "A prompt stands in front of the first layer alone: it is no matter of how many layers there are."),
+            Hint(60, "A prompt stands in front of the first layer alone, however many layers there are."),
             Hint(40, "A prompt is one vector a token; keys and values are the prefix's."),
             Hint(5, "Each token of a prompt is a vector as wide as an embedding."),
         ]),
@@ -68,7 +68,9 @@ def _large_numbers() -> list[Case]:
         Case("prompt, 1 layer or 100", lambda answer: [answer("prompt", 7, 10, 4, 30, layers) for layers in (1, 100)],
              [70, 70]),
         Case("the kind of number", lambda answer: answer("prefix", 20, **_QWEN),
-             Rule("a whole number (int)", lambda got: type(got) is int)),
+             Rule("a whole number (int)", lambda got: type(got) is int), [
+                 Hint(lambda got: True, "Numbers of a model are counted: products and sums of ints stay ints."),
+        ]),
     ]
 
 
@@ -103,7 +105,8 @@ def _bottom() -> list[Case]:
                  "they. Left trainable they are often the largest part of all."),
             Hint(four[7:-2], "The final norm and the head stand behind the layers, and are trained with the top."),
             Hint(four[7:-1], "The head stands behind the layers, and is trained with the top."),
-            Hint([*four[:7], *four[-2:]], "That is the lower half: with part 'bottom' it is the one to freeze."),
+            Hint(lambda got: got in ([*four[:7], *four[-2:]], [*four[1:7], *four[-2:]]), "That is the lower "
+                 "half: with part 'bottom' it is the one to freeze."),
         ]),
         Case("a quarter of 12 layers", lambda answer: _layers_of(answer(list(twelve), 0.25, "bottom")),
              list(range(3, 12)), [
@@ -148,12 +151,15 @@ def _top() -> list[Case]:
 
 
 def _other_families() -> list[Case]:
-    gpt = _decoder(4, "transformer.h", "transformer.wte.weight", ("transformer.ln_f.bias",), ("attn.c_attn.bias",))
+    gpt = ["transformer.wte.weight", *_decoder(4, "transformer.h", "transformer.wpe.weight", ("transformer.ln_f.bias",),
+                                               ("attn.c_attn.bias",))]
     experts = _decoder(3, parts=("mlp.experts.7.up.weight", "mlp.experts.11.up.weight"))
     return [
-        Case("names of GPT-2", _left(gpt, 0.5, "bottom"), gpt[3:], [
-            Hint(error, "Another family calls its list of layers by another path: look for a number between two dots.")
-            for error in (IndexError, AttributeError, ValueError, TypeError, StopIteration)
+        Case("names of GPT-2", _left(gpt, 0.5, "bottom"), gpt[4:], [
+            Hint(lambda got: "transformer.wpe.weight" in got, "All that stands before the first layer belongs to the "
+                 "bottom: embeddings of positions, too."),
+            *(Hint(error, "Another family has its layers under another path: look for a number between dots.")
+              for error in (IndexError, AttributeError, ValueError, TypeError, StopIteration)),
         ]),
         Case("experts with numbers of their own", _left(experts, 1 / 3, "bottom"), experts[3:], [
             Hint(lambda got: got != experts[3:], "The layer is the *first* number between two dots; the one of an "

@@ -46,9 +46,8 @@ def _placed() -> list[Case]:
     return [
         Case("embeddings of rows of 4 and 2, 2 virtual tokens", _with([4, 2], 4, 2, 0),
              [[-1.0, -2.0, 1.0, 2.0, 3.0, 4.0], [-1.0, -2.0, 1.0, 2.0]], [
-                 Hint(TypeError, "Three results are wanted: embeddings, mask and labels."),
-                 Hint(lambda got: 7.0 in got[1], "The padding of the short row is seen: between the prompt and the row's "
-                      "first token nothing may stand, so the prompt goes behind the padding."),
+                 Hint(lambda got: 7.0 in got[1], "The padding of the short row is seen: between the prompt and the "
+                      "row's first token nothing may stand, so the prompt goes behind the padding."),
                  Hint(lambda got: got[1] == [1.0, 2.0], "The prompt of the short row is masked out."),
                  Hint(lambda got: got[0][:2] == [-2.0, -1.0], "The prompt stands in its own order."),
                  Hint(lambda got: got[0][-2:] == [-1.0, -2.0], "The prompt stands in front of the tokens."),
@@ -57,13 +56,13 @@ def _placed() -> list[Case]:
                       "length."),
         ]),
         Case("mask of the two", _with([4, 2], 4, 2, 1), torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]), [
-            Hint(lambda got: got.dtype == torch.bool or got.dtype.is_floating_point, "The mask keeps its type."),
-            Hint(lambda got: tuple(got.shape) == (2, 4), "The mask becomes wider with the rows, by the virtual tokens."),
+            Hint(lambda got: tuple(got.shape) == (2, 4), "The mask becomes wider with the rows, by the prompt."),
             Hint(lambda got: got[1].tolist() == [1, 1, 0, 0, 1, 1], "Padding first, then the prompt, then the tokens."),
             Hint(lambda got: got[1].tolist() == [0, 0, 0, 0, 1, 1], "The prompt is seen: its places have a mask of 1."),
         ]),
         Case("labels of the two", _with([4, 2], 4, 2, 2), torch.tensor([
             [IGNORED] * 4 + [2, 3], [IGNORED] * 5 + [11]]), [
+                Hint(IndexError, "Three results are wanted: embeddings, mask and labels."),
                 Hint(lambda got: tuple(got.shape) == (2, 4), "The labels become wider with the rows: each stays at its "
                      "own token."),
                 Hint(lambda got: (got == 0).any(), "0 is a token like any other: no loss is IGNORED, −100."),
@@ -104,6 +103,10 @@ def _gradients() -> list[Case]:
         found = answer(*_batch([2, 3], 4), _prompt(2))
         return float(found[0][found[1] == 0].abs().sum())
 
+    def kinds(answer):
+        embedded, mask, labels = _batch([2, 1], 3)
+        return [one.dtype for one in answer(embedded, mask.int(), labels.short(), _prompt(2))[1:]]
+
     def halves(answer):
         embedded, mask, labels = _batch([2, 1], 3)
         return answer(embedded.bfloat16(), mask, labels, _prompt(2))[0]
@@ -119,8 +122,13 @@ def _gradients() -> list[Case]:
                  Hint(lambda got: True, "The model runs in the type of its embeddings: the result keeps it, whatever "
                       "the prompt is stored in."),
         ]),
+        Case("the types of mask and labels", kinds, Rule("those that were given: int32 and int16", lambda got: got == [
+            torch.int32, torch.int16]), [
+                Hint(lambda got: True, "Mask and labels keep their types: make the wider ones from them (new_zeros, "
+                     "new_full)."),
+        ]),
         Case("what stands in the padding is finite", hidden, Rule("a finite number", math.isfinite), [
-            Hint(lambda got: True, "A masked place is multiplied by 0, and 0 · nan is nan: leave nothing uninitialised."),
+            Hint(lambda got: True, "A masked place is multiplied by 0, and 0 · nan is nan: begin with zeros."),
         ]),
     ]
 
@@ -167,8 +175,9 @@ def _shares_by_hand() -> list[Case]:
              torch.tensor([[[1 / 2, 1 / (e ** 2 + 2)]]]), tolerance=_FLOAT32, reason=_ORDER),
         Case("no prefix", lambda answer: answer(torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 4),
                                                 torch.zeros(1, 1, 0, 4)), torch.zeros(1, 1, 2), [
-            Hint(lambda got: bool(got.isnan().any()), "A prefix without tokens has a share of 0."),
-            Hint(lambda got: bool(got.isnan().any()) or float(got.abs().max()) > 0, "A prefix without tokens has a share of 0."),
+            Hint(lambda got: True, "A prefix without tokens has a share of 0."),
+            *(Hint(error, "A prefix may have no token at all: its share is 0, and max of nothing is an error.")
+              for error in (RuntimeError, IndexError)),
         ]),
     ]
 

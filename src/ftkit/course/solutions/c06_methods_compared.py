@@ -7,12 +7,10 @@ from torch import nn
 
 
 def trained_numbers(method, size, width, kv_width, inner, layers):
-    shapes = [(width, width), (width, kv_width), (width, kv_width), (width, width),  # q, k, v, o
-              (width, inner), (width, inner), (inner, width)]  # gate, up, down
     bottleneck = 2 * width * size + size + width
     in_a_layer = {
         "bitfit": width + 2 * kv_width,
-        "lora": sum(size * (inputs + outputs) for inputs, outputs in shapes),
+        "lora": size * (2 * (width + width) + 2 * (width + kv_width) + 3 * (width + inner)),  # q, o; k, v; the MLP
         "pfeiffer": bottleneck,
         "houlsby": 2 * bottleneck,
         "prefix": 2 * size * kv_width,
@@ -82,3 +80,37 @@ def prefix_share(query, key, prefix_key):
     own = own.masked_fill(later, float("-inf"))
     prefix = query @ prefix_key.transpose(-1, -2) * scale
     return torch.sigmoid(prefix.logsumexp(-1) - own.logsumexp(-1))
+
+
+EQUIVALENT = {
+    "06.2": {
+        "trained = (place > first) == (part == 'bottom') -> trained = -((place > first) == (part == 'bottom'))":
+            "-True is as true as True",
+        "trained = (place > first) == (part == 'bottom') -> trained = (place >= first) == (part == 'bottom')":
+            "the name at first has a layer",
+        "trained = layer >= frozen if part == 'bottom' else layer < count - frozen -> "
+        "trained = -(layer >= frozen if part == 'bottom' else layer < count - frozen)": "-True is as true as True",
+    },
+    "06.4": {
+        "wide = embedded.new_zeros(rows, width + count, hidden) -> "
+        "wide = -embedded.new_zeros(rows, width + count, hidden)": "-0 is 0",
+    },
+    "06.5": {
+        "scale = query.shape[-1] ** (-0.5) -> scale = key.shape[-1] ** (-0.5)": "a key is as wide as a query",
+        "own = query @ key.transpose(-1, -2) * scale -> own = query @ key.transpose(-1, 2) * scale":
+            "of four dimensions, the last but one is number 2",
+        "width = query.shape[-2] -> width = key.shape[-2]": "there are as many keys as queries",
+        "width = query.shape[-2] -> width = query.shape[2]": "of four dimensions, the last but one is number 2",
+        "later = torch.ones(width, width, dtype=torch.bool, device=query.device).triu(1) -> "
+        "later = torch.ones(width, width, dtype=torch.bool).triu(1)": "checks run on the CPU",
+        "later = torch.ones(width, width, dtype=torch.bool, device=query.device).triu(1) -> "
+        "later = torch.ones(width, width, dtype=torch.bool, device=key.device).triu(1)": "both stand on one device",
+        "prefix = query @ prefix_key.transpose(-1, -2) * scale -> "
+        "prefix = query @ prefix_key.transpose(-1, 2) * scale": "of four dimensions, the last but one is number 2",
+    },
+    "06.6": {
+        "return low > other_high and all((mine <= theirs for mine, theirs in zip(costs, other_costs, strict=True))) -> "
+        "return -(low > other_high and all((mine <= theirs for mine, theirs in zip(costs, other_costs, strict=True))))":
+            "-True is as true as True",
+    },
+}
