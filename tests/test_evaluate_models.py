@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, PreTra
 
 from ftkit.errors import Refusal
 from ftkit.evaluate.answers import answers, continue_ids, stop_ids
-from ftkit.evaluate.perplexity import bits_per_byte, evaluation_mode, perplexity, record_losses
+from ftkit.evaluate.perplexity import bits_per_byte, perplexity, record_losses
 from ftkit.lora.adapter import add_lora_
 from ftkit.lora.config import LoraConfig
+from ftkit.modes import evaluation_mode
 
 SPECIAL = ["<|pad|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

@@ -135,7 +135,7 @@ def quantised():
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda: methods.prepare(a_model(), "loar"), "method must be one of full, lora, freeze, bitfit, got 'loar'. "
+    (lambda: methods.prepare(a_model(), "loar"), "method must be one of full, .*lora, qlora, got 'loar'. "
                                                  "Did you mean lora"),
     (lambda: methods.prepare(a_model(), "lora", rnak=4), "a setting of lora must be one of rank.* Did you mean rank"),
     (lambda: methods.prepare(a_model(), "full", rank=4), r"setting of full must be one of \(none known\), got 'rank'"),
@@ -143,9 +143,9 @@ def quantised():
     (lambda: methods.prepare(a_model(), "freeze", layers=4), "layers must be a whole number from 1 to 3, .*got 4"),
     (lambda: methods.prepare(a_model(), "freeze", layers=0), "layers must be a whole number from 1 to 3, .*got 0"),
     (lambda: methods.prepare(without_biases(), "bitfit"), "method must be one that this model can take, got 'bitfit'"),
-    (lambda: methods.prepare(quantised(), "full"), "method must be lora or bitfit on a quantised model, got 'full'. "
-                                                   "lm_head.weight is stored as torch.uint8"),
-    (lambda: methods.prepare(quantised(), "freeze"), "lora or bitfit on a quantised model, got 'freeze'"),
+    (lambda: methods.prepare(quantised(), "full"), "method must be one that adds to a quantised model, such as qlora, "
+                                                   "got 'full'. lm_head.weight is stored as torch.uint8"),
+    (lambda: methods.prepare(quantised(), "freeze"), "one that adds to a quantised model, such as qlora, got 'freeze'"),
     (lambda: methods.prepare(methods.prepare(a_model(), "lora").model, "full"),
      "model must be one without an adapter, got 'an adapted one'. Load it anew"),
     (lambda: methods.default_learning_rate("ful", 1), "method must be one of full.* got 'ful'. Did you mean full"),

@@ -3,32 +3,38 @@
 Knows nothing about data, the training loop or scores.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
 from torch import nn
 
 from ftkit import peft_layout, targets
+from ftkit.adapters.bottleneck import BottleneckConfig, add_bottlenecks_, bottlenecks
+from ftkit.adapters.prefix import PrefixConfig, add_prefix_, prefix_of
+from ftkit.adapters.prompt import PromptConfig, add_prompt_, prompt_of
+from ftkit.adapters.saving import PREFIX, PROMPT, load_virtual_, save_virtual
 from ftkit.errors import refusal, unknown
-from ftkit.files import read_json, write_atomic, write_json
+from ftkit.files import read_json, write_json
+from ftkit.freeze import FreezeConfig, freeze_
+from ftkit.hub import find_model
 from ftkit.lora.adapter import add_lora_, config_of, lora_layers
 from ftkit.lora.config import LoraConfig
 from ftkit.lora.saving import load_adapter_, save_adapter
+from ftkit.trained import load_trained_, save_trained
 
-METHOD_NAME, TRAINED_NAME = "method.json", "trained.safetensors"
+METHOD_NAME = "method.json"
 SMALL_MODEL = 20_000_000
 """Up to how many parameters a model counts as small in `LEARNING_RATES`."""
 
-LEARNING_RATES = {"full": (1e-3, 1e-5), "freeze": (1e-3, 2e-5), "bitfit": (5e-3, 4e-4), "lora": (4e-3, 2e-4)}
+LEARNING_RATES = {"full": (1e-3, 1e-5), "freeze": (1e-3, 2e-5), "bitfit": (5e-3, 4e-4), "adapter": (4e-3, 3e-4),
+                  "prefix": (3e-2, 1e-2), "prompt": (1e-1, 3e-2), "lora": (4e-3, 2e-4), "qlora": (4e-3, 2e-4)}
 """By method, for small models and for larger ones. A narrow model needs larger steps: with Adam each weight moves by
 about the learning rate, and an output sums over as many moves as the layer is wide. A method that trains less needs
 larger steps too. Those for larger models are what papers and their code use: 1e-5 to 2e-5 for all parameters (Llama 2,
-Alpaca), 2e-4 for LoRA (QLoRA), 1e-4 to 1e-3 for biases (BitFit)."""
+Alpaca), 2e-4 for LoRA (QLoRA), 1e-4 to 1e-3 for biases (BitFit), 3e-4 for adapters (Hu et al. 2023, LLM-Adapters), 1e-2
+for a prefix and 3e-2 for a prompt (peft's own examples)."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,11 @@ class Prepared:
 def prepare(model: nn.Module, method: str, **settings) -> Prepared:
     """The model prepared for a method; the model itself is changed.
 
-    `full` trains every parameter; `lora` adds an adapter (settings of `LoraConfig`, and `seed`); `freeze` trains the
-    top `layers` decoder layers; `bitfit` trains the biases.
+    `full` trains every parameter; `freeze` some of the layers, or of the modules in them (settings of `FreezeConfig`);
+    `bitfit` the biases; `adapter` a small network after parts of each layer (`BottleneckConfig`); `prefix` keys and
+    values in front of those of each layer (`PrefixConfig`); `prompt` embeddings in front of the tokens
+    (`PromptConfig`); `lora` low-rank additions to linear layers (`LoraConfig`); `qlora` the same on a 4-bit model. What
+    begins at random takes a `seed`.
 
     Raises:
         Refusal: an unknown method or setting, or one that this model cannot take.
@@ -64,34 +73,34 @@ def prepare(model: nn.Module, method: str, **settings) -> Prepared:
         >>> prepared = prepare(model, "bitfit")
         >>> prepared.trainable, prepared.total
         (4, 12)
+
+    Taught in: 06_methods_compared
     """
-    if method not in _METHODS:
-        raise unknown("method", method, _METHODS)
-    apply, defaults = _METHODS[method]
+    known = defaults(method)
     for name in settings:
-        if name not in defaults:
-            raise unknown(f"a setting of {method}", name, defaults)
-    chosen = defaults | settings
-    if lora_layers(model):
-        raise refusal("model", "one without an adapter", "an adapted one", "Load it anew, or take the adapter out "
-                      "with remove_lora_ first.")
-    apply(model, **chosen)
+        if name not in known:
+            raise unknown(f"a setting of {method}", name, known)
+    if carried := _carried(model):
+        raise refusal("model", "one without an adapter", carried, "Load it anew, or take a LoRA adapter out with "
+                      "remove_lora_ first.")
+    chosen = _METHODS[method][0](model, **settings)
+    _keep_codes_(model)
     return Prepared(model, method, *targets.counts(model), chosen)
 
 
 def save(prepared: Prepared, folder: str | Path, base_name: str | None = None) -> Path:
-    """The folder, holding what the method trained and no more; a LoRA adapter in peft's layout.
+    """The folder, holding what the method trained and no more; LoRA, a prompt and a prefix in peft's layout.
 
     Args:
         base_name: the base model's name to write beside an adapter; the name it was loaded by if None.
     """
-    folder = Path(folder)
-    if prepared.method == "lora":
-        save_adapter(prepared.model, folder, base_name or _base_name(prepared.model))
+    folder, model = Path(folder), prepared.model
+    if prepared.method in ("lora", "qlora"):
+        save_adapter(model, folder, base_name or _base_name(model))
+    elif prepared.method in ("prompt", "prefix"):
+        save_virtual(model, folder, base_name or _base_name(model))
     else:
-        trained = {name: parameter.detach().cpu().contiguous()
-                   for name, parameter in prepared.model.named_parameters() if parameter.requires_grad}
-        write_atomic(folder / TRAINED_NAME, to_bytes(trained, metadata={"format": "pt"}))
+        save_trained(model, folder)
     write_json(folder / METHOD_NAME, {"method": prepared.method, "settings": prepared.settings})
     return folder
 
@@ -99,17 +108,26 @@ def save(prepared: Prepared, folder: str | Path, base_name: str | None = None) -
 def load(model: nn.Module, folder: str | Path) -> Prepared:
     """The base model with what `save` wrote put into it, prepared as it was; a folder written by peft will do too.
 
+    A prefix that was trained with a projection comes back without it, with the keys and values that it made.
+
     Raises:
         Refusal: the folder holds no such thing, or it was made for another model.
     """
     folder = Path(folder)
     saved = _saved_method(folder)
-    if saved["method"] == "lora":
+    method, settings = saved["method"], saved["settings"]
+    if method in ("lora", "qlora"):
         load_adapter_(model, folder)
-        return Prepared(model, "lora", *targets.counts(model), saved["settings"] | asdict(config_of(model)))
-    prepared = prepare(model, saved["method"], **saved["settings"])
-    _fill_(model, folder)
-    return prepared
+        settings = settings | asdict(config_of(model))
+    elif method in ("prompt", "prefix"):
+        load_virtual_(model, folder)
+        settings = defaults(method) | settings
+    else:
+        prepared = prepare(model, method, **settings)
+        load_trained_(model, folder)
+        return prepared
+    _keep_codes_(model)
+    return Prepared(model, method, *targets.counts(model), settings)
 
 
 def default_learning_rate(method: str, total_parameters: int) -> float:
@@ -135,51 +153,120 @@ def defaults(method: str) -> dict:
         Refusal: an unknown method.
 
     Example:
-        >>> defaults("freeze")
-        {'layers': 2}
+        >>> defaults("adapter")
+        {'bottleneck': 16, 'place': 'houlsby', 'activation': 'gelu', 'init_std': 0.01, 'seed': 0}
     """
     if method not in _METHODS:
         raise unknown("method", method, _METHODS)
     return dict(_METHODS[method][1])
 
 
-def _full(model: nn.Module) -> None:
+def _full(model: nn.Module) -> dict:
     _refuse_quantised(model, "full")
     model.requires_grad_(True)
+    return {}
 
 
-def _freeze(model: nn.Module, layers: int) -> None:
+def _freeze(model: nn.Module, **settings) -> dict:
     _refuse_quantised(model, "freeze")
-    paths = targets.layers_of(model)
-    if not isinstance(layers, int) or not 1 <= layers <= len(paths):
-        raise refusal("layers", f"a whole number from 1 to {len(paths)}, the layers of this model", layers)
-    targets.freeze_(model, except_=paths[-layers:])
+    config = FreezeConfig(**settings)
+    freeze_(model, config)
+    return asdict(config)
 
 
-def _bitfit(model: nn.Module) -> None:
+def _bitfit(model: nn.Module) -> dict:
     biases = [name for name, _ in model.named_parameters() if name.rpartition(".")[2] == "bias"]
     if not biases:
         raise refusal("method", "one that this model can take", "bitfit", "This model has no biases to train.")
     targets.freeze_(model, except_=biases)
+    return {}
+
+
+def _adapter(model: nn.Module, seed: int = 0, **settings) -> dict:
+    config = BottleneckConfig(**settings)
+    add_bottlenecks_(model, config, seed)
+    return asdict(config) | {"seed": seed}
+
+
+def _prefix(model: nn.Module, seed: int = 0, **settings) -> dict:
+    config = PrefixConfig(**settings)
+    add_prefix_(model, config, seed, _ids_of(model, config.start_text))
+    return asdict(config) | {"seed": seed}
+
+
+def _prompt(model: nn.Module, seed: int = 0, **settings) -> dict:
+    config = PromptConfig(**settings)
+    add_prompt_(model, config, seed, _ids_of(model, config.start_text))
+    return asdict(config) | {"seed": seed}
+
+
+def _lora(model: nn.Module, seed: int = 0, **settings) -> dict:
+    config = LoraConfig(**settings)
+    add_lora_(model, config, seed)
+    return asdict(config) | {"seed": seed}
+
+
+def _qlora(model: nn.Module, **settings) -> dict:
+    if not any(_is_four_bit(module) for module in model.modules()):
+        raise refusal("model", "one with 4-bit weights for qlora", f"{next(model.parameters()).dtype} alone",
+                      "Load it with hub.load_model(..., quantization='nf4'), or take lora.")
+    return _lora(model, **settings)
+
+
+_METHODS: dict[str, tuple[Callable[..., dict], dict]] = {
+    "full": (_full, {}),
+    "freeze": (_freeze, asdict(FreezeConfig())),
+    "bitfit": (_bitfit, {}),
+    "adapter": (_adapter, asdict(BottleneckConfig()) | {"seed": 0}),
+    "prefix": (_prefix, asdict(PrefixConfig()) | {"seed": 0}),
+    "prompt": (_prompt, asdict(PromptConfig()) | {"seed": 0}),
+    "lora": (_lora, asdict(LoraConfig()) | {"seed": 0}),
+    "qlora": (_qlora, asdict(LoraConfig()) | {"seed": 0}),
+}
+
+
+def _carried(model: nn.Module) -> str:
+    """What the model carries already; empty for a plain one."""
+    found = {"an adapted one": lora_layers(model) or bottlenecks(model), "one with a trained prompt": prompt_of(model),
+             "one with a trained prefix": prefix_of(model)}
+    return next((words for words, there in found.items() if there), "")
+
+
+def _ids_of(model: nn.Module, text: str) -> list[int] | None:
+    """The tokens of a text, by the tokenizer that stands with the model; None without a text."""
+    if not text:
+        return None
+    name = getattr(getattr(model, "config", None), "name_or_path", "")
+    if not name:
+        raise refusal("start_text", "given with a model that was loaded by name or from a folder", text,
+                      "Its tokenizer stands there: load it with hub.load_model, or take start='vocab'.")
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(find_model(name))(text)["input_ids"]
 
 
 def _refuse_quantised(model: nn.Module, method: str) -> None:
     for name, parameter in model.named_parameters():
         if not parameter.is_floating_point():
-            raise refusal("method", "lora or bitfit on a quantised model", method,
+            raise refusal("method", "one that adds to a quantised model, such as qlora", method,
                           f"{name} is stored as {parameter.dtype} and has no gradient; or load the model unquantised.")
 
 
-def _lora(model: nn.Module, seed: int, **settings) -> None:
-    add_lora_(model, LoraConfig(**settings), seed)
+def _is_four_bit(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    state = getattr(weight, "quant_state", None)  # bitsandbytes' and our own
+    return state is not None and math.prod(state.shape) == 2 * weight.numel()
 
 
-_METHODS: dict[str, tuple[Callable[..., None], dict]] = {
-    "full": (_full, {}),
-    "lora": (_lora, asdict(LoraConfig()) | {"seed": 0}),
-    "freeze": (_freeze, {"layers": 2}),
-    "bitfit": (_bitfit, {}),
-}
+def _keep_codes_(model: nn.Module) -> None:
+    """Keeps bitsandbytes from repacking 4-bit weights on a CPU when the model is first evaluated.
+
+    A repacked weight has a product without a gradient: all training after the first evaluation would stop below it.
+    """
+    for module in model.modules():
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            module.support_avx512bf16_for_cpu = False
+            module.state_dict()  # puts one that was repacked before back
 
 
 def _base_name(model: nn.Module) -> str:
@@ -189,7 +276,8 @@ def _base_name(model: nn.Module) -> str:
 
 def _saved_method(folder: Path) -> dict:
     if not (folder / METHOD_NAME).is_file() and (folder / peft_layout.CONFIG_NAME).is_file():
-        return {"method": "lora", "settings": {}}
+        kinds = {PROMPT: "prompt", PREFIX: "prefix"}
+        return {"method": kinds.get(peft_layout.kind_of(folder), "lora"), "settings": {}}
     if not (folder / METHOD_NAME).is_file():
         raise refusal("folder", f"one that holds {METHOD_NAME} or {peft_layout.CONFIG_NAME}", folder.name,
                       "Give the folder that methods.save wrote.")
@@ -198,20 +286,3 @@ def _saved_method(folder: Path) -> dict:
         raise refusal(METHOD_NAME, "an object with method and settings", saved, "Save the model again.")
     return saved
 
-
-@torch.no_grad()
-def _fill_(model: nn.Module, folder: Path) -> None:
-    try:
-        trained = load_file(folder / TRAINED_NAME)
-    except (SafetensorError, FileNotFoundError) as error:
-        raise refusal(TRAINED_NAME, "a whole safetensors file", str(error).rpartition("/")[2],
-                      "Copy or save it again.") from error
-    wanted = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    got = {name: tuple(tensor.shape) for name, tensor in trained.items()}
-    for name in sorted(set(wanted) | set(got)):
-        shape = tuple(wanted[name].shape) if name in wanted else None
-        if got.get(name) != shape:
-            raise refusal(f"{name} in {TRAINED_NAME}", f"of shape {shape}" if shape else "absent",
-                          got.get(name, "nothing"), "Was it trained on another base model?")
-    for name, parameter in wanted.items():
-        parameter.copy_(trained[name])

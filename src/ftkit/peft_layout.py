@@ -1,7 +1,8 @@
-"""The two files of a LoRA adapter as peft writes them, `adapter_config.json` and `adapter_model.safetensors`.
+"""The two files of an adapter as peft writes them, `adapter_config.json` and `adapter_model.safetensors`.
 
 Knows nothing about models: it reads and writes settings and named tensors, and refuses an adapter that does more than
-plain LoRA and modules to save, because half an adapter would compute something else without a word.
+plain LoRA and modules to save, or than a prompt or prefix, because half an adapter would compute something else without
+a word.
 """
 
 import re
@@ -17,7 +18,7 @@ from ftkit.errors import refusal
 from ftkit.files import read_json, write_atomic, write_json
 
 CONFIG_NAME, TENSORS_NAME = "adapter_config.json", "adapter_model.safetensors"
-PREFIX = "base_model.model."
+PREFIX, VIRTUAL = "base_model.model.", "prompt_embeddings"
 _ENDS, _EMBEDDING_ENDS = (".lora_A.weight", ".lora_B.weight"), (".lora_embedding_A", ".lora_embedding_B")
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")  # ways to begin that leave the base weights as they are
 _READ = {"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "init_lora_weights",
@@ -49,10 +50,12 @@ def write(folder: str | Path, settings: dict, tensors: dict[str, torch.Tensor]) 
     """The folder, holding an adapter that `peft.PeftModel.from_pretrained` opens.
 
     Args:
-        settings: r, lora_alpha, target_modules and whatever else differs from peft's defaults.
+        settings: r, lora_alpha, target_modules and whatever else differs from peft's defaults; of another kind of
+            adapter its peft_type, too.
         tensors: by peft's names, as `names_of` makes them.
     """
-    fixed = {"peft_type": "LORA", "bias": "none", "inference_mode": True, "init_lora_weights": True}
+    lora = {"peft_type": "LORA", "bias": "none", "init_lora_weights": True}
+    fixed = {"inference_mode": True} | (lora if "peft_type" not in settings else {})
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomic(Path(folder) / TENSORS_NAME, save(plain, metadata={"format": "pt"}))
     write_json(Path(folder) / CONFIG_NAME, fixed | settings)
@@ -118,11 +121,44 @@ def read(folder: str | Path) -> SavedAdapter:
                         others)
 
 
-def _settings(folder: Path) -> dict:
+def kind_of(folder: str | Path) -> str:
+    """The peft_type of the adapter in a folder.
+
+    Raises:
+        Refusal: no adapter is there.
+    """
+    settings = _any_settings(Path(folder))
+    return str(settings.get("peft_type") if isinstance(settings, dict) else settings)
+
+
+def read_virtual(folder: str | Path, kinds: tuple[str, ...]) -> tuple[dict, torch.Tensor]:
+    """The settings and the tensor of a trained prompt or prefix, written by `write` or by peft.
+
+    Args:
+        kinds: values of peft_type that will do.
+
+    Raises:
+        Refusal: another kind of adapter is there, or its weights are pickled, damaged or more than one tensor.
+    """
+    folder, kind = Path(folder), kind_of(folder)
+    if kind not in kinds:
+        raise refusal(f"peft_type in {CONFIG_NAME}", " or ".join(kinds), kind, "Open other kinds with peft.")
+    tensors = _tensors(folder)
+    if set(tensors) != {VIRTUAL} or tensors[VIRTUAL].dim() != 2:
+        raise refusal(TENSORS_NAME, f"one matrix called {VIRTUAL}", ", ".join(sorted(tensors)) or "nothing",
+                      "Open this adapter with peft.")
+    return _any_settings(folder), tensors[VIRTUAL]
+
+
+def _any_settings(folder: Path) -> object:
     if not (folder / CONFIG_NAME).is_file():
         raise refusal("adapter folder", f"one that holds {CONFIG_NAME}", folder.name,
                       "Check the path: an adapter is a folder, as written by save_adapter or by peft.")
-    settings = read_json(folder / CONFIG_NAME)
+    return read_json(folder / CONFIG_NAME)
+
+
+def _settings(folder: Path) -> dict:
+    settings = _any_settings(folder)
     kind = settings.get("peft_type") if isinstance(settings, dict) else settings
     if kind != "LORA":
         raise refusal(f"peft_type in {CONFIG_NAME}", "LORA", kind, "Open other kinds of adapters with peft.")

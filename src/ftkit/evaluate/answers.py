@@ -9,7 +9,8 @@ from torch import nn
 from ftkit import chat
 from ftkit.cpu import attention_for
 from ftkit.errors import Refusal, refusal
-from ftkit.evaluate.perplexity import context_length, evaluation_mode
+from ftkit.evaluate.perplexity import context_length
+from ftkit.modes import evaluation_mode
 
 KEPT_SHARE = 0.75  # a batch drops its finished rows once no more than this share goes on: dropping copies the cache
 

@@ -4,18 +4,19 @@ Knows nothing about generating or judging answers.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from torch import nn
 
+from ftkit.adapters.prefix import prefix_of
+from ftkit.adapters.prompt import prompt_of
 from ftkit.batches import collate
 from ftkit.cpu import attention_for
 from ftkit.errors import refusal
 from ftkit.evaluate.intervals import Estimate, bootstrap_interval
 from ftkit.losses import token_losses
+from ftkit.modes import evaluation_mode
 
 
 def perplexity(model: nn.Module, examples: Sequence[tuple[list[int], list[int]]], batch_size: int = 16,
@@ -108,23 +109,13 @@ def bits_per_byte(model: nn.Module, tokenizer, texts: Sequence[str], batch_size:
 
 
 def context_length(model: nn.Module) -> int:
-    """The most tokens the model was made for; a very large number where its config does not say."""
+    """The most tokens the model was made for, less those of a trained prompt or prefix; a very large number where its
+    config does not say.
+    """
     config = getattr(model, "config", None)
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    return getattr(config, "max_position_embeddings", None) or 10**9
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """While open, no gradients and no dropout; then every module is back in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    room = getattr(config, "max_position_embeddings", None) or 10**9
+    return room - sum(len(part.embedding) for part in (prompt_of(model), prefix_of(model)) if part is not None)
 
 
 def _exp(loss: float) -> float:
