@@ -1,14 +1,46 @@
-"""Which learning rate each row of a table takes, with as few runs as that needs: what is due next, and what came of it.
+"""The table of lesson 06: each row's learning rate with as few runs as that needs, then its runs with other seeds.
 
 A row is tried at all its rates with the first seed. Where the best lies at an end of them, the next rate outside is
 tried as well. The best two are tried with the second seed; the lower mean decides. Knows nothing about how points are
 run, and keeps nothing: it looks at what is finished each time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
+from ftkit.cards import Card
+
 MOST_OUTSIDE = 3  # rates beyond those of the plan
+
+
+def measured(plan: Mapping, cards_of: Callable[[list[dict]], list[Card]]) -> dict[str, list[Card]]:
+    """The cards of the groups "tuning", "table" and "small" of a plan.
+
+    Args:
+        plan: `methods` (rows with their settings and `rates`), `fixed`, `tuning_seeds`, `seeds`, and `small` with the
+            `rows`, `records` and `seeds` of a second, smaller table.
+        cards_of: runs points, parameters of `trials.run_trial`, and gives their finished cards in the same order.
+    """
+    rows, seeds = plan["methods"], plan["tuning_seeds"]
+    tried: dict[str, dict] = {name: {} for name in rows}
+
+    def losses(name: str) -> dict:
+        return {key: card.metrics["held_out_loss"] for key, card in tried[name].items()}
+
+    def point(name: str, rate: float, seed: int, **more) -> dict:
+        settings = {key: value for key, value in rows[name].items() if key != "rates"}
+        return settings | plan["fixed"] | {"learning_rate": rate, "seed": seed} | more
+
+    while todo := [(name, *run) for name, row in rows.items() for run in due(row["rates"], seeds, losses(name))]:
+        for (name, *run), card in zip(todo, cards_of([point(*one) for one in todo]), strict=True):
+            tried[name][tuple(run)] = card
+    rates, small = {name: best(seeds, losses(name)) for name in rows}, plan["small"]
+    return {
+        "tuning": [card for found in tried.values() for _, card in sorted(found.items())],
+        "table": cards_of([point(name, rates[name], seed, score="all") for name in rows for seed in plan["seeds"]]),
+        "small": cards_of([point(name, rates[name], seed, records=small["records"])
+                           for name in small["rows"] for seed in small["seeds"]]),
+    }
 
 
 def due(rates: Sequence[float], seeds: Sequence[int], losses: Mapping[tuple[float, int], float]) -> list[tuple]:

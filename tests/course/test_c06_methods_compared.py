@@ -13,6 +13,7 @@ import transformers
 from torch import nn
 
 from ftkit import hub, methods, targets
+from ftkit.cards import Card
 from ftkit.course import catalogue, page, recorded
 from ftkit.files import read_json
 from ftkit.lora.layers import LoRALayer
@@ -126,6 +127,26 @@ def test_a_best_rate_at_an_end_brings_the_next_one_in(tuning, lowest, further):
 def test_the_search_for_a_rate_ends(tuning):
     rounds, best = run_out(tuning, [1.0, 2.0], lambda rate, seed: -rate)
     assert best == 16.0 and len(rounds) == 1 + tuning.MOST_OUTSIDE + 1
+
+
+def test_the_plan_tunes_each_row_and_reports_other_seeds(tuning):
+    best_at = {"one": 2.0, "two": 4.0}
+    plan = {"methods": {name: {"method": name, "rates": [1.0, 2.0, 4.0, 8.0]} for name in best_at},
+            "fixed": {"max_steps": 3}, "tuning_seeds": [100, 101], "seeds": [0, 1, 2],
+            "small": {"rows": ["two"], "records": 9, "seeds": [0, 1, 2]}}
+
+    def cards_of(points):
+        return [Card("trial", {**point}, point["seed"], "2026-01-01", metrics={
+            "held_out_loss": abs(point["learning_rate"] - best_at[point["method"]])}) for point in points]
+
+    groups = tuning.measured(plan, cards_of)
+    assert [(card.parameters["method"], card.parameters["learning_rate"], card.seed) for card in groups["table"]] == [
+        (name, rate, seed) for name, rate in best_at.items() for seed in (0, 1, 2)]
+    assert {card.seed for card in groups["tuning"]} == {100, 101} and len(groups["tuning"]) == 12
+    assert [(card.parameters["records"], card.parameters["learning_rate"], card.seed) for card in groups["small"]] == [
+        (9, 4.0, seed) for seed in (0, 1, 2)]
+    assert all(card.parameters["max_steps"] == 3 for found in groups.values() for card in found)
+    assert {"score" in card.parameters for card in groups["tuning"]} == {False}  # the test split is not looked at
 
 
 # ---- what ships: cards, page, claims
