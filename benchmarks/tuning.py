@@ -1,7 +1,7 @@
 """The table of lesson 06: each row's learning rate with as few runs as that needs, then its runs with other seeds.
 
 A row is tried at all its rates with the first seed. Where the best lies at an end of them, the next rate outside is
-tried as well. The best two are tried with the second seed; the lower mean decides. Knows nothing about how points are
+tried as well. The best two are tried with the second seed, if there is one; the lower mean decides. Knows nothing about how points are
 run, and keeps nothing: it looks at what is finished each time.
 """
 
@@ -48,7 +48,7 @@ def due(rates: Sequence[float], seeds: Sequence[int], losses: Mapping[tuple[floa
 
     Args:
         rates: those of the plan, lowest first.
-        seeds: the first for all rates, the second for the best two.
+        seeds: the first for all rates, others for the best two.
         losses: what is finished: the held-out loss by (rate, seed).
 
     Example:
@@ -63,7 +63,7 @@ def due(rates: Sequence[float], seeds: Sequence[int], losses: Mapping[tuple[floa
     outside = _outside(tried, order[0])
     if outside and len(tried) < len(rates) + MOST_OUTSIDE:
         return [(outside, seeds[0])]
-    return [(rate, seeds[1]) for rate in sorted(order[:2]) if (rate, seeds[1]) not in losses]
+    return [(rate, seed) for seed in seeds[1:] for rate in sorted(order[:2]) if (rate, seed) not in losses]
 
 
 def best(seeds: Sequence[int], losses: Mapping[tuple[float, int], float]) -> float:

@@ -1,6 +1,7 @@
 """Lesson 06: its answers agree with the package and torch; what ships with it fits the kit."""
 
 import importlib.util
+import json
 from pathlib import Path
 from statistics import fmean, stdev
 from types import SimpleNamespace
@@ -151,7 +152,7 @@ def test_the_plan_tunes_each_row_and_reports_other_seeds(tuning):
 
 # ---- what ships: cards, page, claims
 
-CODE = ("setup", "setup-more", "parameters", "rows", "freeze-hand", "listing-run", "shapes", "listing-count",
+CODE = ("setup", "setup-more", "parameters", "rows", "material", "freeze-hand", "listing-run", "shapes", "listing-count",
         "cards-of-rows", "cards", "table-rows", "choose", "choose-show")  # cells that compute what the page tells
 
 
@@ -272,6 +273,15 @@ def test_the_notebooks_rows_are_those_of_the_grid(lesson):
     planned = {name: {key: value for key, value in row.items() if key != "rates"}
                for name, row in read_json(GRID)["methods"].items()}
     assert lesson.ROWS == planned
+
+
+def test_each_row_is_found_again_from_what_a_card_keeps_of_it(lesson):
+    for name, row in lesson.ROWS.items():
+        own = {key: value for key, value in row.items() if key != "method"}
+        prepared = methods.prepare(small(), "lora" if row["method"] == "qlora" else row["method"], **own)
+        kept = {key: value for key, value in prepared.settings.items() if key != "seed"}
+        card = Card("trial", json.loads(json.dumps({"method": row["method"], "settings": kept})), 0, "2026-01-01")
+        assert lesson.row_of(card) == name
 
 
 def test_the_shipped_cards_are_of_the_shipped_base_and_of_the_planned_seeds(lesson):
