@@ -152,8 +152,8 @@ def test_the_plan_tunes_each_row_and_reports_other_seeds(tuning):
 
 # ---- what ships: cards, page, claims
 
-CODE = ("setup", "setup-more", "parameters", "rows", "material", "freeze-hand", "listing-run", "shapes", "listing-count",
-        "cards-of-rows", "cards", "table-rows", "choose", "choose-show")  # cells that compute what the page tells
+CODE = ("setup", "setup-more", "parameters", "rows", "material", "freeze-hand", "listing-run", "shapes",
+        "listing-count", "cards-of-rows", "cards", "table-rows", "choose", "choose-show")  # what the page tells
 
 
 def computed():
@@ -199,9 +199,11 @@ def tables(lesson):
         "tuning": lines(["row", "best rate", "held-out loss by rate"], [
             [name, f"{lesson.tuned_rates[name]:g}",
              ", ".join(f"{rate:g}: {loss:.3f}" for rate, loss in lesson.tried(name))] for name in lesson.ROWS]),
-        "table": lines(["row", "trained", "CPU s a step", "saved, MB", "held-out loss", "score", "general exam"], [
-            [row["name"], f"{row['trainable_share']:.2%}", f"{row['step_cpu_s']:.3f}", f"{row['saved_mb']:.3g}",
-             told(row["held_out_loss"], ".3f"), told(row["test"]), told(row["general"])] for row in lesson.rows]),
+        "table": lines(["row", "trained", "gradients and optimizer, MB", "CPU s a step", "saved, MB", "held-out loss",
+                        "score", "general exam"], [
+            [row["name"], f"{row['trainable_share']:.2f} %", f"{row['state_mb']:.3g}", f"{row['step_cpu_s']:.3f}",
+             f"{row['saved_mb']:.3g}", told(row["held_out_loss"], ".3f"), told(row["test"]), told(row["general"])]
+            for row in lesson.rows]),
         "choices": lines(["need", "rows that meet it and cannot be told from the best of them"], [
             [need, ", ".join(found) or "none"] for need, found in lesson.choices(lesson.rows).items()]),
         "small": lines(["method and rate", "held-out loss, each seed", "clinic, held out, each seed"], [
@@ -238,8 +240,8 @@ def evidence(lesson):
 
     spread = {name: stdev(recorded.values(found, "held_out_loss")) for name, found in lesson.small.items()}
     return {
-        "C11, BitFit": f"rates tuned, {n} seeds: biases alone, {rows['BitFit']['trainable_share']:.2%} of the numbers, "
-                       f"score {told(rows['BitFit']['test'])}, {scored('LoRA', 'LoRA q,v')}; general exam "
+        "C11, BitFit": f"rates tuned, {n} seeds: biases alone, {rows['BitFit']['trainable_share']:.2f} % of the "
+                       f"numbers, score {told(rows['BitFit']['test'])}, {scored('LoRA', 'LoRA q,v')}; general exam "
                        f"{told(rows['BitFit']['general'])} and {told(rows['LoRA']['general'])}; scale tiny",
         "C14": f"rates tuned, {n} seeds, LoRA less full fine-tuning: score "
                f"{told(against('LoRA', 'full', 'test'), '+.2f')}, held-out loss "
@@ -254,8 +256,8 @@ def evidence(lesson):
                f"{scored('freeze top half', metric='general')}; score {scored('full', 'freeze bottom half')}, "
                f"{scored('freeze top half')}; scale tiny",
         "C26": f"counted on the tiny base, {n} seeds for the time: "
-               + "; ".join(f"{name} {rows[name]['trainable_share']:.2%}, {cost(name):.2f} of full's time a step, score "
-                           f"{told(rows[name]['test'])}"
+               + "; ".join(f"{name} {rows[name]['trainable_share']:.2f} %, {cost(name):.2f} of full's time a step, "
+                           f"score {told(rows[name]['test'])}"
                            for name in ("adapter Houlsby", "adapter Pfeiffer", "prompt", "BitFit"))
                + "; scale tiny",
         "C38": "no seeds: of 8 families Llama, Mistral and Phi-3 have no bias at all, Falcon in norms alone, Qwen2 on "
