@@ -10,7 +10,7 @@ _FLOAT32 = "float32; sums in another order"
 
 def beside() -> list[Case]:
     """What it is at the start, what it computes, what is trained, and what it leaves alone."""
-    return [*_starts(), *_computes(), *_trains()]
+    return [*_starts(), *_computes(), *_trains(), *_keeps()]
 
 
 def _block(width: int = 3) -> nn.Module:
@@ -107,6 +107,21 @@ def _trains() -> list[Case]:
         return [bool(grads["up.weight"].grad.abs().sum() > 0), bool(grads["down.weight"].grad.abs().sum() == 0),
                 bool(x.grad.abs().sum() > 0)]
 
+    return [
+        Case("what is trained", names, ["down.weight", "up.weight"], [
+            Hint(lambda got: any(name.startswith("block") for name in got), "The block is still trained: freeze it."),
+            Hint(lambda got: any("bias" in name for name in got), "Both layers are without a bias."),
+            Hint([], "Nothing is trained: `down` and `up` are."),
+            Hint(lambda got: "scale" in got, "The scale is a fixed number, and no parameter."),
+        ]),
+        Case("gradients of up, down and x at the start", gradients, [True, True, True], [
+            Hint(RuntimeError, "A gradient has to come through: no no_grad and no detach on the way."),
+            Hint(lambda got: got[2] is False, "The gradient has to reach x, for the layers below."),
+        ]),
+    ]
+
+
+def _keeps() -> list[Case]:
     def shapes(answer):
         made, _ = _made(answer, width=7, size=4)
         return [list(made.down.weight.shape), list(made.up.weight.shape)]
@@ -121,16 +136,6 @@ def _trains() -> list[Case]:
         return any(one is block for one in made.modules()) and isinstance(made, nn.Module)
 
     return [
-        Case("what is trained", names, ["down.weight", "up.weight"], [
-            Hint(lambda got: any(name.startswith("block") for name in got), "The block is still trained: freeze it."),
-            Hint(lambda got: any("bias" in name for name in got), "Both layers are without a bias."),
-            Hint([], "Nothing is trained: `down` and `up` are."),
-            Hint(lambda got: "scale" in got, "The scale is a fixed number, and no parameter."),
-        ]),
-        Case("gradients of up, down and x at the start", gradients, [True, True, True], [
-            Hint(RuntimeError, "A gradient has to come through: no no_grad and no detach on the way."),
-            Hint(lambda got: got[2] is False, "The gradient has to reach x, for the layers below."),
-        ]),
         Case("shapes of down and up", shapes, [[4, 7], [7, 4]], [
             Hint([[7, 4], [4, 7]], "nn.Linear takes inputs first: `down` maps width to size."),
         ]),
