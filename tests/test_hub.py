@@ -121,6 +121,17 @@ def test_nf4_stores_linear_weights_in_four_bits_with_double_quantisation(folder)
     assert model(torch.tensor([[1, 2, 3]])).logits.isfinite().all()
 
 
+def test_4_bit_weights_are_the_same_bits_after_an_evaluation_and_let_gradients_through(folder):
+    model, _ = hub.load_model(folder, device="cpu", quantization="nf4")
+    stored = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with torch.no_grad():
+        model(torch.tensor([[1, 2, 3]]))
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in model.state_dict().items())
+    embedded = model.get_input_embeddings()(torch.tensor([[1, 2, 3]])).detach().requires_grad_()
+    model(inputs_embeds=embedded).logits.logsumexp(-1).sum().backward()
+    assert embedded.grad.abs().min() > 0
+
+
 def test_the_embedded_base_is_found_by_its_name(monkeypatch, folder):
     from ftkit.tiny import base
 

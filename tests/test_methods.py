@@ -3,17 +3,24 @@
 import json
 from dataclasses import asdict
 
+import bitsandbytes
 import pytest
 import torch
 from peft import LoraConfig as PeftConfig
-from peft import PeftModel, get_peft_model
+from peft import PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from ftkit import methods, targets
 from ftkit.errors import Refusal
+from ftkit.hub import load_model
+from ftkit.lora.adapter import lora_layers
 from ftkit.lora.config import LoraConfig
+from ftkit.runs import open_run
+from ftkit.train.config import TrainConfig
+from ftkit.train.learner import frozen_of
+from ftkit.train.loop import train
 
 IDS = torch.randint(0, 61, (2, 11), generator=torch.Generator().manual_seed(4))
 
@@ -31,7 +38,7 @@ def logits(model):
 
 
 def trained(method, **settings):
-    prepared = methods.prepare(a_model(), method, **settings)
+    prepared = methods.prepare(base_for(method), method, **settings)
     parameters = [p for p in prepared.model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=0.5)
     for _ in range(2):  # the first step moves only B of an adapter
@@ -69,7 +76,10 @@ def test_bitfit_trains_the_biases_alone():
 
 
 @pytest.mark.parametrize(("method", "settings"), [
-    ("full", {}), ("lora", {"rank": 2, "dropout": 0.1, "seed": 5}), ("freeze", {"layers": 2}), ("bitfit", {})])
+    ("full", {}), ("lora", {"rank": 2, "dropout": 0.1, "seed": 5}), ("lora", {"train_biases": True}),
+    ("freeze", {"layers": 2}), ("freeze", {"modules": "mlp", "freeze_ratio": 0.5, "embeddings_and_head": True}),
+    ("bitfit", {}), ("adapter", {"bottleneck": 3, "place": "pfeiffer", "init_std": 0.1, "seed": 5}),
+    ("prefix", {"virtual_tokens": 3, "seed": 5}), ("prompt", {"virtual_tokens": 3, "start": "random", "seed": 5})])
 def test_what_was_trained_comes_back_on_a_fresh_base(tmp_path, method, settings):
     before = trained(method, **settings)
     assert not torch.equal(logits(before.model.eval()), logits(a_model().eval()))
@@ -81,6 +91,124 @@ def test_what_was_trained_comes_back_on_a_fresh_base(tmp_path, method, settings)
     wanted = before.settings if method != "lora" else before.settings | {"target_modules": (
         "down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj")}
     assert after.settings == wanted
+
+
+EXAMPLES = [([1 + (7 * row + place) % 60 for place in range(6 + row)],
+             [-100] * 3 + [1 + place for place in range(3 + row)]) for row in range(4)]
+EVERY = [("full", {}), ("freeze", {"part": "top", "freeze_ratio": 0.5}), ("freeze", {"modules": "attention"}),
+         ("bitfit", {}), ("adapter", {"bottleneck": 3}), ("prefix", {"virtual_tokens": 3}),
+         ("prefix", {"virtual_tokens": 3, "start": "random", "projection": 5}), ("prompt", {"virtual_tokens": 3}),
+         ("lora", {"rank": 2}), ("qlora", {"rank": 2})]
+
+
+def base_for(method):
+    return four_bit() if method == "qlora" else a_model()
+
+
+def learnt(method, settings, folder, stop_after=None):
+    """The model after eight steps of the training loop, evaluated half-way; or left after fewer of them."""
+    prepared = methods.prepare(base_for(method), method, **settings)
+    config = TrainConfig(learning_rate=0.02, max_steps=8, batch_size=2, eval_every=4, checkpoint_every=3)
+    with open_run(folder, {"method": method}, name="test", seed=0) as run:
+        for record in train(prepared.model, EXAMPLES, config, held_out=EXAMPLES[:2], run=run):
+            if record["step"] == stop_after:
+                break
+    return prepared.model
+
+
+@pytest.mark.parametrize(("method", "settings"), EVERY)
+def test_what_is_frozen_stays_bit_for_bit_and_all_that_is_trained_moves(tmp_path, method, settings):
+    before = methods.prepare(base_for(method), method, **settings).model
+    after = learnt(method, settings, tmp_path)
+    frozen, kept = frozen_of(before), frozen_of(after)
+    assert frozen.keys() == kept.keys() and all(torch.equal(frozen[name], kept[name]) for name in frozen)
+    still = {name for name, one in after.named_parameters()
+             if one.requires_grad and torch.equal(one, before.get_parameter(name))}
+    assert still <= {name for name in still if name.endswith("k_proj.bias")}  # attention does not change with it
+
+
+@pytest.mark.parametrize(("method", "settings"), EVERY)
+def test_a_training_cut_short_goes_on_to_the_same_bits(tmp_path, method, settings):
+    whole = learnt(method, settings, tmp_path / "whole")
+    learnt(method, settings, tmp_path / "cut", stop_after=5)
+    again = learnt(method, settings, tmp_path / "cut")
+    for (name, one), other in zip(whole.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def four_bit():
+    model = a_model(width=64)  # whole blocks a row
+    for path in targets.find(model, "all-linear"):
+        linear = model.get_submodule(path)
+        made = bitsandbytes.nn.Linear4bit(linear.in_features, linear.out_features, linear.bias is not None,
+                                          compute_dtype=torch.float32, quant_type="nf4")
+        made.load_state_dict(linear.state_dict())
+        made = made.to("cpu")
+        if made.weight.quant_state is None:  # on a CPU it quantises when it is moved
+            made.weight = made.weight._quantize("cpu")
+        targets.replace_(model, path, made)
+    return model
+
+
+def test_qlora_is_lora_on_the_dequantised_base():
+    ours, plain = methods.prepare(four_bit(), "qlora", rank=2, seed=1).model, a_model(width=64)
+    for path, layer in lora_layers(ours).items():
+        with torch.no_grad():
+            plain.get_submodule(path).weight.copy_(
+                bitsandbytes.functional.dequantize_4bit(layer.base.weight.data, layer.base.weight.quant_state))
+    methods.prepare(plain, "lora", rank=2, seed=1)
+    for model in (ours, plain):
+        model(input_ids=IDS, use_cache=False).logits.logsumexp(-1).sum().backward()
+    torch.testing.assert_close(logits(ours), logits(plain), rtol=1e-5, atol=1e-5)  # float32, added up in another order
+    for path, layer in lora_layers(ours).items():
+        torch.testing.assert_close(layer.lora_B.grad, plain.get_submodule(path).lora_B.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_reach_the_lowest_layer_after_an_evaluation_as_before():
+    model = four_bit()
+    codes = model.model.layers[0].mlp.up_proj.state_dict()["weight"].clone()
+    methods.prepare(model, "qlora", rank=2)
+    gradients = []
+    for _ in range(2):
+        model.zero_grad()
+        model.train()(input_ids=IDS, use_cache=False).logits.logsumexp(-1).sum().backward()
+        gradients.append(lora_layers(model)["model.layers.0.mlp.up_proj"].lora_B.grad.clone())
+        logits(model.eval())
+    assert gradients[0].abs().max() > 0 and torch.equal(*gradients)
+    weight = model.model.layers[0].mlp.up_proj.base.weight
+    assert weight.dtype == torch.uint8 and torch.equal(weight.reshape(-1), codes.reshape(-1))
+
+
+def test_what_qlora_trained_comes_back_on_a_4_bit_base_and_on_a_plain_one(tmp_path):
+    before = trained("qlora", rank=2)
+    methods.save(before, tmp_path)
+    after = methods.load(four_bit(), tmp_path)
+    assert torch.equal(logits(before.model.eval()), logits(after.model.eval()))
+    assert (after.method, after.trainable, after.total) == ("qlora", before.trainable, before.total)
+    assert methods.load(a_model(width=64), tmp_path).trainable == before.trainable
+
+
+def test_a_prompt_and_a_prefix_saved_by_peft_open_here(tmp_path):
+    for kind, method in ((PromptTuningConfig, "prompt"), (PrefixTuningConfig, "prefix")):
+        theirs = get_peft_model(a_model(), kind(task_type="CAUSAL_LM", num_virtual_tokens=4)).eval()
+        theirs.save_pretrained(tmp_path / method)
+        loaded = methods.load(a_model(), tmp_path / method)
+        assert loaded.method == method and loaded.settings == methods.defaults(method)
+        with torch.no_grad():
+            want = theirs(input_ids=IDS).logits[:, -IDS.shape[1]:]
+        torch.testing.assert_close(logits(loaded.model.eval()), want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["prompt", "prefix"])
+def test_a_text_to_start_with_is_read_by_the_tokenizer_of_the_base(method):
+    model, tokenizer = load_model(device="cpu")
+    ids = tokenizer("Answer in one word.")["input_ids"]
+    question = torch.tensor([tokenizer("Is water wet?")["input_ids"]])
+    with torch.no_grad():
+        want = model(input_ids=torch.cat([torch.tensor([ids]), question], 1)).logits[:, len(ids):]
+        methods.prepare(model, method, start="text", start_text="Answer in one word.", virtual_tokens=len(ids))
+        got = model(input_ids=question).logits
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)  # logits of ten, in float32 in another order
 
 
 def test_only_the_trained_part_is_saved(tmp_path):
@@ -124,6 +252,12 @@ def test_every_method_has_a_learning_rate_and_small_models_the_larger_one():
     assert methods.default_learning_rate("lora", 5_000_000) > methods.default_learning_rate("full", 5_000_000)
 
 
+def repacked():
+    model = four_bit()
+    model.model.layers[0].self_attn.q_proj.weight.quant_state.packing_format_for_cpu = True
+    return model
+
+
 def without_biases():
     return nn.ModuleList([nn.Linear(2, 2, bias=False)])
 
@@ -148,6 +282,16 @@ def quantised():
     (lambda: methods.prepare(quantised(), "freeze"), "one that adds to a quantised model, such as qlora, got 'freeze'"),
     (lambda: methods.prepare(methods.prepare(a_model(), "lora").model, "full"),
      "model must be one without an adapter, got 'an adapted one'. Load it anew"),
+    (lambda: methods.prepare(methods.prepare(a_model(), "adapter").model, "bitfit"), "adapter, got 'an adapted one'"),
+    (lambda: methods.prepare(methods.prepare(a_model(), "prompt").model, "full"), "got 'one with a trained prompt'"),
+    (lambda: methods.prepare(methods.prepare(a_model(), "prefix").model, "lora"), "got 'one with a trained prefix'"),
+    (lambda: methods.prepare(a_model(), "qlora"), "model must be one with 4-bit weights for qlora, got 'torch.float32 "
+                                                  "alone'. Load it with hub.load_model"),
+    (lambda: methods.prepare(repacked(), "qlora"), "model.layers.0.self_attn.q_proj must be as it was loaded, got "
+                                                   "'repacked by bitsandbytes, which rounds its scales'. Load"),
+    (lambda: methods.prepare(a_model(), "prompt", start="text", start_text="Hi"),
+     "start_text must be given with a model that was loaded by name or from a folder, got 'Hi'"),
+    (lambda: methods.defaults("lroa"), "method must be one of full.* got 'lroa'. Did you mean lora"),
     (lambda: methods.default_learning_rate("ful", 1), "method must be one of full.* got 'ful'. Did you mean full"),
 ])
 def test_bad_input_is_refused_in_a_sentence(call, words):

@@ -57,7 +57,25 @@ def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", d
     if len(tokenizer) > rows:
         raise refusal(f"{folder.name}: tokenizer", f"of at most {rows} tokens, the rows of the model's embeddings",
                       len(tokenizer), "The tokenizer belongs to another model: take both from the same source.")
-    return (model if quantization else model.to(chosen)).eval(), tokenizer
+    return (keep_codes_(model) if quantization else model.to(chosen)).eval(), tokenizer
+
+
+def keep_codes_(model):
+    """The model with 4-bit weights of bitsandbytes that stay as they are stored; does nothing where there are none.
+
+    Left to itself, bitsandbytes repacks them at the first evaluation on a CPU with AVX-512 for bfloat16: scales are
+    rounded to bfloat16, and products have no gradient from then on, so that whatever is trained below learns nothing.
+
+    Raises:
+        Refusal: it has done so.
+    """
+    for path, module in model.named_modules():
+        if getattr(getattr(getattr(module, "weight", None), "quant_state", None), "packing_format_for_cpu", False):
+            raise refusal(path, "as it was loaded", "repacked by bitsandbytes, which rounds its scales",
+                          "Load the model anew, with hub.load_model.")
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def find_model(name_or_folder: str | Path = EMBEDDED, trust_remote_code: bool = False) -> Path:

@@ -18,7 +18,7 @@ from ftkit.adapters.saving import PREFIX, PROMPT, load_virtual_, save_virtual
 from ftkit.errors import refusal, unknown
 from ftkit.files import read_json, write_json
 from ftkit.freeze import FreezeConfig, freeze_
-from ftkit.hub import find_model
+from ftkit.hub import find_model, keep_codes_
 from ftkit.lora.adapter import add_lora_, config_of, lora_layers
 from ftkit.lora.config import LoraConfig
 from ftkit.lora.saving import load_adapter_, save_adapter
@@ -29,12 +29,12 @@ SMALL_MODEL = 20_000_000
 """Up to how many parameters a model counts as small in `LEARNING_RATES`."""
 
 LEARNING_RATES = {"full": (1e-3, 1e-5), "freeze": (1e-3, 2e-5), "bitfit": (5e-3, 4e-4), "adapter": (4e-3, 3e-4),
-                  "prefix": (3e-2, 1e-2), "prompt": (1e-1, 3e-2), "lora": (4e-3, 2e-4), "qlora": (4e-3, 2e-4)}
+                  "prefix": (5e-2, 1e-2), "prompt": (1e-1, 3e-2), "lora": (4e-3, 2e-4), "qlora": (4e-3, 2e-4)}
 """By method, for small models and for larger ones. A narrow model needs larger steps: with Adam each weight moves by
 about the learning rate, and an output sums over as many moves as the layer is wide. A method that trains less needs
 larger steps too. Those for larger models are what papers and their code use: 1e-5 to 2e-5 for all parameters (Llama 2,
-Alpaca), 2e-4 for LoRA (QLoRA), 1e-4 to 1e-3 for biases (BitFit), 3e-4 for adapters (Hu et al. 2023, LLM-Adapters), 1e-2
-for a prefix and 3e-2 for a prompt (peft's own examples)."""
+Alpaca), 2e-4 for LoRA (QLoRA), 1e-4 to 1e-3 for biases (BitFit), 3e-4 for adapters (the code of LLM-Adapters), 5e-3 to
+3e-2 for a prefix (that of P-Tuning v2, peft's example), 3e-2 for a prompt (peft's example)."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def prepare(model: nn.Module, method: str, **settings) -> Prepared:
     if carried := _carried(model):
         raise refusal("model", "one without an adapter", carried, "Load it anew, or take a LoRA adapter out with "
                       "remove_lora_ first.")
+    keep_codes_(model)
     chosen = _METHODS[method][0](model, **settings)
-    _keep_codes_(model)
     return Prepared(model, method, *targets.counts(model), chosen)
 
 
@@ -116,6 +116,7 @@ def load(model: nn.Module, folder: str | Path) -> Prepared:
     folder = Path(folder)
     saved = _saved_method(folder)
     method, settings = saved["method"], saved["settings"]
+    keep_codes_(model)
     if method in ("lora", "qlora"):
         load_adapter_(model, folder)
         settings = settings | asdict(config_of(model))
@@ -126,7 +127,6 @@ def load(model: nn.Module, folder: str | Path) -> Prepared:
         prepared = prepare(model, method, **settings)
         load_trained_(model, folder)
         return prepared
-    _keep_codes_(model)
     return Prepared(model, method, *targets.counts(model), settings)
 
 
@@ -256,17 +256,6 @@ def _is_four_bit(module: nn.Module) -> bool:
     weight = getattr(module, "weight", None)
     state = getattr(weight, "quant_state", None)  # bitsandbytes' and our own
     return state is not None and math.prod(state.shape) == 2 * weight.numel()
-
-
-def _keep_codes_(model: nn.Module) -> None:
-    """Keeps bitsandbytes from repacking 4-bit weights on a CPU when the model is first evaluated.
-
-    A repacked weight has a product without a gradient: all training after the first evaluation would stop below it.
-    """
-    for module in model.modules():
-        if getattr(module, "support_avx512bf16_for_cpu", False):
-            module.support_avx512bf16_for_cpu = False
-            module.state_dict()  # puts one that was repacked before back
 
 
 def _base_name(model: nn.Module) -> str:

@@ -22,7 +22,7 @@ PREFIX, VIRTUAL = "base_model.model.", "prompt_embeddings"
 _ENDS, _EMBEDDING_ENDS = (".lora_A.weight", ".lora_B.weight"), (".lora_embedding_A", ".lora_embedding_B")
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")  # ways to begin that leave the base weights as they are
 _READ = {"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "init_lora_weights",
-         "rank_pattern", "alpha_pattern", "modules_to_save"}
+         "rank_pattern", "alpha_pattern", "modules_to_save", "bias"}
 # Fields without effect on a plain adapter's result, or that only say where the adapter sits, which its tensors' names
 # say too. Every other field must be empty.
 _WITHOUT_EFFECT = {"auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode", "layers_pattern",
@@ -166,6 +166,8 @@ def _settings(folder: Path) -> dict:
         raise refusal(f"init_lora_weights in {CONFIG_NAME}", "true, false, gaussian, orthogonal or eva",
                       settings["init_lora_weights"], "Other starts change the base weights too: convert the adapter "
                       "with peft (path_initial_model_for_weight_conversion), or open it there.")
+    if settings.get("bias", "none") not in ("none", "all"):
+        raise refusal(f"bias in {CONFIG_NAME}", "none or all", settings["bias"], "Open this adapter with peft.")
     for field, value in settings.items():
         if field not in _READ | _WITHOUT_EFFECT and value not in (None, False, "none", [], {}):
             raise refusal(f"{field} in {CONFIG_NAME}", "empty: plain LoRA has no such part", value,

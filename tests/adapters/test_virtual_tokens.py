@@ -228,10 +228,9 @@ def test_a_prefix_with_a_projection_is_pefts():
     one, other = ours("prefix", projection=7), theirs("prefix", prefix_projection=True, encoder_hidden_size=7)
     encoder, prefix = other.prompt_encoder["default"], prefix_of(one)
     with torch.no_grad():
-        for mine, its in ((prefix.embedding, encoder.embedding.weight), (prefix.down.weight, encoder.transform[0].weight),
-                          (prefix.down.bias, encoder.transform[0].bias), (prefix.up.weight, encoder.transform[2].weight),
-                          (prefix.up.bias, encoder.transform[2].bias)):
-            its.copy_(mine)
+        encoder.embedding.weight.copy_(prefix.embedding)
+        encoder.transform[0].load_state_dict(prefix.down.state_dict())
+        encoder.transform[2].load_state_dict(prefix.up.state_dict())
     mine, want = one(input_ids=IDS).logits, own_places(other(input_ids=IDS).logits)
     torch.testing.assert_close(mine, want, **CLOSE)
     mine.logsumexp(-1).sum().backward()
@@ -317,6 +316,8 @@ def a_mamba():
     (lambda: add_prefix_(a_t5(), PrefixConfig()), "model must be one that reads and writes in one stack, got "
                                                   "'T5ForConditionalGeneration, an encoder-decoder'"),
     (lambda: add_prefix_(a_mamba(), PrefixConfig()), "model must be one whose layers all keep keys and values of one"),
+    (lambda: add_prefix_(a_model(), PrefixConfig(start="text", start_text="Hi")),
+     "ids must be given with start='text', the tokens of start_text, got None"),
     (lambda: add_prompt_(a_model(), PromptConfig(), ids=[]), "start_text must be one of at least one token"),
     (lambda: ours("prompt")(input_ids=IDS, position_ids=torch.tensor([[0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7]])),
      "packed rows must be given with an attention mask, got 'positions that start anew, and none'"),

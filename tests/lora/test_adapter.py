@@ -12,9 +12,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from ftkit import targets
+from ftkit import low_rank, targets
 from ftkit.errors import Refusal
-from ftkit.lora.adapter import add_lora_, lora_layers, merge_, remove_lora_, unmerge_
+from ftkit.lora.adapter import add_lora_, lora_layers, merge_, remove_lora_, trained_biases, unmerge_
 from ftkit.lora.config import LoraConfig
 from ftkit.lora.layers import LoRAEmbedding, LoRALayer
 from ftkit.lora.saving import lora_state
@@ -181,6 +181,7 @@ def test_dropout_under_activation_checkpointing_has_the_gradients_it_has_without
     ({"dropout": -0.1}, "dropout must be a share, 0 or more and below 1, got -0.1"),
     ({"dropout": True}, "dropout must be a share, 0 or more and below 1, got True"),
     ({"use_rslora": "yes"}, "use_rslora must be True or False, got 'yes'"),
+    ({"train_biases": 1}, "train_biases must be True or False, got 1"),
     ({"target_modules": None}, "target_modules must be names of modules, got None. Take 'all-linear'"),
     ({"target_modules": [1]}, r"target_modules must be names of modules, got \[1\]"),
     ({"modules_to_save": [1]}, r"modules_to_save must be names of modules, got \[1\]"),
@@ -289,6 +290,23 @@ def test_a_module_to_save_is_trained_whole_and_put_back_with_the_adapter():
     moved(model)
     merged = logits(merge_(model))
     assert torch.equal(logits(remove_lora_(model)), merged)  # after merging, the trained copy is the model's own
+
+
+def test_biases_are_trained_beside_the_factors_where_asked_for_and_frozen_again_when_the_adapter_goes():
+    model = add_lora_(a_model(), LoraConfig(target_modules=("q_proj",), train_biases=True))
+    biases = {f"model.layers.{at}.self_attn.{one}.bias" for at in range(2) for one in ("q_proj", "k_proj", "v_proj")}
+    assert set(trained_biases(model)) == biases
+    assert {name for name in targets.trainable(model) if "lora_" not in name} == {
+        name.replace("q_proj.bias", "q_proj.base.bias") for name in biases}
+    with low_rank.fewest_steps():
+        logits(model).logsumexp(-1).sum().backward()
+    assert all(bias.grad.abs().max() > 0 for name, bias in trained_biases(model).items() if "k_proj" not in name)
+    assert targets.trainable(remove_lora_(model)) == {}
+
+
+def test_a_model_without_biases_has_none_to_train():
+    with pytest.raises(Refusal, match="train_biases must be False for a model without biases, got True"):
+        add_lora_(nn.ModuleDict({"up": nn.Linear(4, 4, bias=False)}), LoraConfig(train_biases=True))
 
 
 def test_torchs_own_encoder_layers_call_their_adapted_parts_in_evaluation_too():

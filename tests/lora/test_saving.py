@@ -51,7 +51,7 @@ def by_peft(folder, kind="qwen2", save=None, **settings):
     """peft's model, its adapter at random, saved in the folder."""
     model = get_peft_model(a_model(kind), PeftConfig(r=4, lora_alpha=6, init_lora_weights=False, **settings)).eval()
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and "modules_to_save" in name:
+        if parameter.requires_grad and ("modules_to_save" in name or name.endswith(".bias")):
             nn.init.normal_(parameter, std=0.1)
     model.save_pretrained(folder, **save or {})
     return model
@@ -79,7 +79,11 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("kind", "settings"), [
-    *SETTINGS, ("qwen2", {"layers": "last 1"}), ("t5", {"layers": "first 1", "target_modules": ["q"]})])
+    *SETTINGS, ("qwen2", {"layers": "last 1"}), ("t5", {"layers": "first 1", "target_modules": ["q"]}),
+    ("qwen2", {"target_modules": ["q_proj", "up_proj"], "train_biases": True}),
+    ("gpt2", {"target_modules": ["c_attn"], "train_biases": True}),
+    ("bert", {"target_modules": ["query"], "modules_to_save": ["classifier"], "train_biases": True}),
+])
 def test_an_adapter_saved_here_opens_in_peft_with_the_same_logits(tmp_path, kind, settings):
     if kind == "roberta":
         settings = settings | {"target_modules": ["query", "attention.output.dense"]}
@@ -97,7 +101,8 @@ def test_an_adapter_saved_here_opens_in_peft_with_the_same_logits(tmp_path, kind
     ("roberta", {"target_modules": ["query", "value"], "task_type": "SEQ_CLS"}),  # saves the classifier by itself
     ("bert", {"target_modules": ["query"], "task_type": "SEQ_CLS", "modules_to_save": ["pooler"]}),
     ("qwen2", {"target_modules": ["up_proj"], "layers_to_transform": [1], "task_type": "CAUSAL_LM"}),
-    ("qwen2", {"target_modules": r".*layers\.0.*_proj"}),
+    ("qwen2", {"target_modules": r".*layers\.0.*_proj"}), ("gpt2", {"target_modules": ["c_attn"], "bias": "all"}),
+    ("bert", {"target_modules": ["query"], "modules_to_save": ["classifier"], "bias": "all"}),
     ("qwen2", {"target_modules": "all-linear", "exclude_modules": ["down_proj"],
                "rank_pattern": {r"layers\.1.*up_proj": 7}}),
     ("t5", {"target_modules": "all-linear", "task_type": "SEQ_2_SEQ_LM"}),
@@ -118,7 +123,7 @@ def test_the_copy_of_the_bases_own_embeddings_that_peft_stores_is_passed_over(tm
 
 def test_an_adapter_comes_back_bit_for_bit_with_its_settings(tmp_path):
     ours = adapted("bert", rank=3, alpha=5, use_rslora=True, target_modules=["query", "output.dense"],
-                   rank_pattern={"0.attention.self.query": 6}, modules_to_save=["classifier"])
+                   rank_pattern={"0.attention.self.query": 6}, modules_to_save=["classifier"], train_biases=True)
     save_adapter(ours, tmp_path, base_name="ftkit-tiny")
     again = load_adapter_(a_model("bert"), tmp_path)
     assert torch.equal(logits(again), logits(ours)) and config_of(again) == config_of(ours)
@@ -158,7 +163,8 @@ REFUSED = [
     ({"alpha_pattern": {"(": 1}}, "alpha_pattern in adapter_config.json must be a mapping .*It cannot be read: "),
     ({"lora_dropout": "much"}, "dropout must be a share, 0 or more and below 1, got 'much'"),
     ({"target_parameters": ["experts.weight"]}, "target_parameters in adapter_config.json must be empty"),
-    ({"bias": "all"}, "bias in adapter_config.json must be empty.*'all'. Open this adapter with peft"),
+    ({"bias": "lora_only"}, "bias in adapter_config.json must be none or all, got 'lora_only'. Open this adapter with"),
+    ({"bias": "all"}, "adapter must be one that holds model.layers.0.self_attn.q_proj.bias, a bias of this model, got"),
     ({"lora_bias": True}, "lora_bias in adapter_config.json must be empty"),
     ({"trainable_token_indices": [3]}, "trainable_token_indices in adapter_config.json must be empty"),
     ({"a_later_idea": {"x": 1}}, "a_later_idea in adapter_config.json must be empty"),

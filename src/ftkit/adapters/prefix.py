@@ -109,16 +109,17 @@ def add_prefix_(model: nn.Module, config: PrefixConfig, seed: int = 0, ids: Sequ
 
     Args:
         seed: decides what the prefix starts with.
-        ids: tokens whose keys and values it starts with.
+        ids: tokens whose keys and values it starts with, in place of random ones; those of `start_text`, where that is
+            given.
 
     Raises:
         Refusal: the model is no causal language model of transformers, or keeps no keys and values, or not the same
-            number in all layers.
+            number in all layers; or `ids` are missing.
 
     Taught in: 06_methods_compared
     """
     decoder, generator = decoder_of(model), torch.Generator().manual_seed(seed)
-    pairs = _kept_by(decoder, start_ids(decoder, config.virtual_tokens, generator, ids))
+    pairs = _kept_by(decoder, start_ids(decoder, config.virtual_tokens, config.start, generator, ids))
     layers, (heads, tokens, head_dim) = len(pairs), pairs[0][0].shape[1:]
     kept = torch.stack([one[0] for pair in pairs for one in pair])  # (2·layers, heads, tokens, head_dim)
     start = kept.permute(2, 0, 1, 3).reshape(tokens, -1).float()

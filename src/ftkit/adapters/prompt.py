@@ -58,20 +58,20 @@ def add_prompt_(model: nn.Module, config: PromptConfig, seed: int = 0, ids: Sequ
 
     Args:
         seed: decides what the prompt starts with.
-        ids: tokens to start with.
+        ids: tokens to start with in place of random ones; those of `start_text`, where that is given.
 
     Raises:
-        Refusal: the model is no causal language model of transformers.
+        Refusal: the model is no causal language model of transformers, or `ids` are missing.
 
     Taught in: 06_methods_compared
     """
     decoder, generator = decoder_of(model), torch.Generator().manual_seed(seed)
     table = decoder.get_input_embeddings()
-    if config.start == "random" and ids is None:
+    if config.start == "random":
         start = torch.randn(config.virtual_tokens, table.embedding_dim, generator=generator).to(table.weight.device)
     else:
         with torch.no_grad():
-            start = table(start_ids(decoder, config.virtual_tokens, generator, ids)).float()
+            start = table(start_ids(decoder, config.virtual_tokens, config.start, generator, ids)).float()
     return put_prompt_(model, start)
 
 

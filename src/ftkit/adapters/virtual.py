@@ -40,14 +40,16 @@ def check_tokens(virtual_tokens: object, start: object, start_text: object, star
         raise refusal("start_text", "given with start='text', and with no other", start_text)
 
 
-def start_ids(decoder: nn.Module, virtual_tokens: int, generator: torch.Generator,
+def start_ids(decoder: nn.Module, virtual_tokens: int, start: str, generator: torch.Generator,
               ids: Sequence[int] | None = None) -> torch.Tensor:
     """So many token ids to begin with: those given, repeated or cut off as peft does, else drawn from the vocabulary.
 
     Raises:
-        Refusal: `ids` is empty.
+        Refusal: `ids` is empty, or not given where it starts with a text.
     """
     table = decoder.get_input_embeddings()
+    if ids is None and start == "text":
+        raise refusal("ids", "given with start='text', the tokens of start_text", None)
     if ids is None:
         return torch.randint(table.num_embeddings, (virtual_tokens,), generator=generator).to(table.weight.device)
     if not len(ids):

@@ -42,7 +42,7 @@ def put_in_(model: nn.Module, sizes: Mapping[str, tuple[int, float]], config: Lo
 
     Args:
         sizes: rank and alpha by full path.
-        config: only its dropout and use_rslora count.
+        config: only its dropout, use_rslora and train_biases count.
         saved: full paths of the modules that are trained whole.
         seed: decides the random factors.
 
@@ -62,7 +62,10 @@ def put_in_(model: nn.Module, sizes: Mapping[str, tuple[int, float]], config: Lo
     for path in saved:
         targets.replace_(model, path, TrainedCopy(model.get_submodule(path)))
     trained = [f"{path}.{name}" for path in sizes for name in ("lora_A", "lora_B")]
-    targets.freeze_(model, except_=[*trained, *(f"{path}.trained" for path in saved)])
+    biases = _biases(model) if config.train_biases else []
+    if config.train_biases and not biases:
+        raise refusal("train_biases", "False for a model without biases", True)
+    targets.freeze_(model, except_=[*trained, *(f"{path}.trained" for path in saved), *biases])
     _call_every_module_(model)
     return model
 
@@ -102,9 +105,11 @@ def unmerge_(model: nn.Module) -> nn.Module:
 def remove_lora_(model: nn.Module) -> nn.Module:
     """The model with its plain modules back, as they are now: what was merged stays merged, else they are the base's.
 
-    A module that was trained whole stays trained after `merge_` and is the base's again otherwise. Everything stays
-    frozen: choose what to train next.
+    A module that was trained whole stays trained after `merge_` and is the base's again otherwise. Biases stay as they
+    were trained. Everything is frozen: choose what to train next.
     """
+    for bias in trained_biases(model).values():
+        bias.requires_grad_(False)
     layers = _layers(model)
     merged = any(layer.unmerged_weight is not None for layer in layers.values())
     for path, copied in trained_copies(model).items():
@@ -124,6 +129,13 @@ def trained_copies(model: nn.Module) -> dict[str, TrainedCopy]:
     return {path: module for path, module in model.named_modules() if isinstance(module, TrainedCopy)}
 
 
+def trained_biases(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The biases that are trained beside the adapter, by the names that the base has for them."""
+    parameters = dict(model.named_parameters())
+    return {name.replace(".base.bias", ".bias"): parameters[name] for name in _biases(model)
+            if parameters[name].requires_grad}
+
+
 def config_of(model: nn.Module) -> LoraConfig:
     """The settings of the model's adapter, with the names of the modules it sits on.
 
@@ -141,7 +153,8 @@ def config_of(model: nn.Module) -> LoraConfig:
     rank, ranks = _usual_and_others({path: layer.rank for path, layer in layers.items()})
     alpha, alphas = _usual_and_others({path: layer.alpha for path, layer in layers.items()})
     return LoraConfig(rank, alpha, dropout, tuple(_short_names(model, list(layers))), use_rslora, rank_pattern=ranks,
-                      alpha_pattern=alphas, modules_to_save=tuple(trained_copies(model)))
+                      alpha_pattern=alphas, modules_to_save=tuple(trained_copies(model)),
+                      train_biases=bool(trained_biases(model)))
 
 
 def refuse_second(model: nn.Module) -> None:
@@ -151,6 +164,13 @@ def refuse_second(model: nn.Module) -> None:
     if lora_layers(model):
         raise refusal("model", "one without an adapter", f"{len(lora_layers(model))} adapted layers",
                       "Take the old one out with remove_lora_ first.")
+
+
+def _biases(model: nn.Module) -> list[str]:
+    """The names of the model's biases, those of modules that are trained whole left out."""
+    inside = tuple(f"{path}." for path in trained_copies(model))
+    return [name for name, _ in model.named_parameters()
+            if name.rpartition(".")[2] == "bias" and not name.startswith(inside)]
 
 
 def _target_paths(model: nn.Module, config: LoraConfig, saved: list[str]) -> list[str]:

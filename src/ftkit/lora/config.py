@@ -23,6 +23,7 @@ class LoraConfig:
         alpha_pattern: another alpha, in the same way.
         modules_to_save: endings of the paths of modules that are trained whole, in a copy, and saved with the adapter.
         allow_partial: pass over names that are missing in some layers, or in the model as long as one is there.
+        train_biases: train every bias that the model has, too, as peft's bias="all".
 
     Raises:
         Refusal: a value is out of range.
@@ -40,6 +41,7 @@ class LoraConfig:
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     modules_to_save: tuple[str, ...] = ()
     allow_partial: bool = False
+    train_biases: bool = False
 
     def __post_init__(self):
         saved = () if self.modules_to_save is None else self.modules_to_save  # peft's word for none
@@ -51,8 +53,9 @@ class LoraConfig:
         check_rank("rank", self.rank)
         check_alpha("alpha", self.alpha)
         check_dropout(self.dropout)
-        if not isinstance(self.use_rslora, bool):
-            raise refusal("use_rslora", "True or False", self.use_rslora)
+        for name in ("use_rslora", "train_biases"):
+            if not isinstance(getattr(self, name), bool):
+                raise refusal(name, "True or False", getattr(self, name))
         if not self.target_modules:
             raise refusal("target_modules", "at least one name", self.target_modules, "Take 'all-linear'.")
         for name, check in (("rank_pattern", check_rank), ("alpha_pattern", check_alpha)):

@@ -8,7 +8,7 @@ from torch import nn
 
 from ftkit import peft_layout, targets
 from ftkit.errors import nearest, refusal
-from ftkit.lora.adapter import config_of, lora_layers, put_in_, refuse_second, trained_copies
+from ftkit.lora.adapter import config_of, lora_layers, put_in_, refuse_second, trained_biases, trained_copies
 from ftkit.lora.config import LoraConfig
 from ftkit.lora.layers import LoRAEmbedding
 
@@ -27,6 +27,11 @@ def lora_state(model: nn.Module) -> dict[str, torch.Tensor]:
         state |= dict(zip(names, (layer.lora_A.detach(), layer.lora_B.detach()), strict=True))
     for path, copied in trained_copies(model).items():
         state |= {f"{peft_layout.PREFIX}{path}.{name}": tensor for name, tensor in copied.trained.state_dict().items()}
+    adapted = lora_layers(model)
+    for name, bias in trained_biases(model).items():
+        path = name.removesuffix(".bias")
+        state[f"{peft_layout.PREFIX}{path}.base_layer.bias" if path in adapted
+              else peft_layout.PREFIX + name] = bias.detach()
     return state
 
 
@@ -47,6 +52,7 @@ def save_adapter(model: nn.Module, folder: str | Path, base_name: str) -> Path:
                 "alpha_pattern": {_exactly(path): one.alpha for path, one in layers.items()
                                   if one.alpha != config.alpha},
                 "modules_to_save": list(config.modules_to_save) or None,
+                "bias": "all" if config.train_biases else "none",
                 "fan_in_fan_out": any(targets.is_transposed(layer.base) for layer in layers.values()),
                 "task_type": _task_type(model), "base_model_name_or_path": base_name}
     return peft_layout.write(folder, settings, lora_state(model))
@@ -65,13 +71,13 @@ def load_adapter_(model: nn.Module, folder: str | Path) -> nn.Module:
     saved = peft_layout.read(folder)
     settings, tensors = saved.settings, saved.tensors
     config = LoraConfig(settings["r"], settings["lora_alpha"], settings.get("lora_dropout", 0.0),
-                        use_rslora=settings.get("use_rslora", False))
+                        use_rslora=settings.get("use_rslora", False), train_biases=settings.get("bias") == "all")
     sizes = {}
     for path, pair in tensors.items():
         sizes[path] = (peft_layout.value_at(settings, "rank_pattern", path, config.rank),
                        peft_layout.value_at(settings, "alpha_pattern", path, config.alpha))
         _refuse_misfit(model, path, pair, sizes[path][0])
-    whole = _whole_modules(model, saved)
+    whole, biases = _whole_modules(model, saved), _biases(model, saved)
     put_in_(model, sizes, config, whole)
     for path, (lora_A, lora_B) in tensors.items():
         layer = model.get_submodule(path)
@@ -79,6 +85,11 @@ def load_adapter_(model: nn.Module, folder: str | Path) -> nn.Module:
         layer.lora_B.copy_(lora_B)
     for path, state in whole.items():
         model.get_submodule(path).trained.load_state_dict(state)
+    for name, parameter in trained_biases(model).items():
+        if name not in biases or biases[name].shape != parameter.shape:
+            raise refusal("adapter", f"one that holds {name}, a bias of this model", "none of its shape",
+                          "Was it trained on another base model?")
+        parameter.copy_(biases[name])
     return compiled
 
 
@@ -105,10 +116,11 @@ def _whole_modules(model: nn.Module, saved: peft_layout.SavedAdapter) -> dict[st
 
     peft also stores a copy of the base's embeddings where they are adapted.
     """
-    names, whole, base = saved.settings.get("modules_to_save") or [], {}, model.state_dict()
-    names = [names] if isinstance(names, str) else names
-    modules = [path for path, _ in model.named_modules() if path.endswith(tuple(names))]  # read as peft does
+    whole, base, modules = {}, model.state_dict(), _named_whole(model, saved)
+    biases = _biases(model, saved)
     for name, tensor in saved.others.items():
+        if name in biases or ".modules_to_save." in name or ".original_module." in name:
+            continue  # the latter two peft adds with bias="all": the same biases once more, and those of the base
         owner = next((path for path in modules if name.startswith(f"{path}.")), None)
         if owner is not None:
             whole.setdefault(owner, {})[name.removeprefix(f"{owner}.")] = tensor
@@ -124,6 +136,22 @@ def _whole_modules(model: nn.Module, saved: peft_layout.SavedAdapter) -> dict[st
     if missing:
         raise refusal("adapter", f"one that holds {missing[0]}, a module to save", "no tensors of it", "Save it again.")
     return whole
+
+
+def _named_whole(model: nn.Module, saved: peft_layout.SavedAdapter) -> list[str]:
+    """The paths of the modules that were saved whole, names read as peft does."""
+    names = saved.settings.get("modules_to_save") or []
+    names = [names] if isinstance(names, str) else names
+    return [path for path, _ in model.named_modules() if path.endswith(tuple(names))]
+
+
+def _biases(model: nn.Module, saved: peft_layout.SavedAdapter) -> dict[str, torch.Tensor]:
+    """The biases that were trained beside the adapter, by the base's names."""
+    if saved.settings.get("bias") != "all":
+        return {}
+    inside = tuple(f"{path}." for path in _named_whole(model, saved))
+    return {name: tensor for name, tensor in saved.others.items()
+            if name.rpartition(".")[2] == "bias" and not name.startswith(inside)}
 
 
 def _refuse_misfit(model: nn.Module, path: str, pair: tuple[torch.Tensor, torch.Tensor], rank: int) -> None:

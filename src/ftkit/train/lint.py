@@ -14,11 +14,15 @@ from ftkit.train.schedule import warmup_steps
 from ftkit.train.trainer_names import Recipe, recipe_of
 
 LEVELS = ("error", "warning", "note")
-WINDOWS = {"full": (1e-6, 1e-4), "freeze": (1e-6, 2e-4), "bitfit": (5e-5, 2e-3), "lora": (2e-5, 2e-3)}
+WINDOWS = {"full": (1e-6, 1e-4), "freeze": (1e-6, 2e-4), "bitfit": (5e-5, 2e-3), "adapter": (3e-5, 3e-3),
+           "prefix": (5e-5, 1e-1), "prompt": (3e-3, 0.3), "lora": (2e-5, 2e-3), "qlora": (2e-5, 2e-3)}
 """Learning rates in use for models above `methods.SMALL_MODEL`, by method, with AdamW. full and freeze: from 1e-6 (late
 stages of alignment) to 5e-5 (Devlin et al. 2019, BERT) and twice that; Llama 2 and Alpaca have 2e-5. bitfit: Ben Zaken
-et al. 2022 search 1e-4 to 1e-3, and twice to each side. lora: Hu et al. 2022 and Dettmers et al. 2023 have 1e-4 to
-2e-4; a factor of about ten to each side. Smaller models: a factor of ten to each side of `methods.LEARNING_RATES`."""
+et al. 2022 search 1e-4 to 1e-3, and twice to each side. adapter: Houlsby et al. 2019 search 3e-5 to 3e-3. prefix: from
+5e-5 (Li and Liang 2021, behind a projection) to 3e-2 (peft's example) and three times that. prompt: 3e-2 in peft's
+example and ten times that in Lester et al. 2021, with Adafactor; ten times to each side. lora and qlora: Hu et al. 2022
+and Dettmers et al. 2023 have 1e-4 to 2e-4; a factor of about ten to each side. Smaller models: a factor of ten to each
+side of `methods.LEARNING_RATES`."""
 LION_FACTORS = (0.1, 1 / 3)
 """Lion's window: AdamW's, its low end by the first and its high end by the second (Chen et al. 2023, section 5)."""
 LONG_WARMUP = 0.5
@@ -85,7 +89,7 @@ def lint_recipe(config: TrainConfig | Mapping, n_records: int, *, method: str | 
         config: settings of ours, or a dict with names of transformers' TrainingArguments, as a recipe gives them; also
             `early_stopping_patience`, of its callback. Numbers may be text, as YAML reads "2e-4".
         n_records: examples to train on, 1 or more; with packing, the packed rows.
-        method: "full", "freeze", "bitfit", "lora" or "qlora"; None leaves the learning rate unjudged.
+        method: a name that `methods.prepare` knows; None leaves the learning rate unjudged.
         total_parameters: of the model; None takes a large one.
         devices: processes that share the work, for recipes of transformers.
 
@@ -103,8 +107,8 @@ def lint_recipe(config: TrainConfig | Mapping, n_records: int, *, method: str | 
     for name, value in (("n_records", n_records), ("devices", devices)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise refusal(name, "a whole number, 1 or more", value)
-    if method is not None and method not in (*WINDOWS, "qlora"):
-        raise unknown("method", method, (*WINDOWS, "qlora"))
+    if method is not None and method not in WINDOWS:
+        raise unknown("method", method, WINDOWS)
     recipe = _ours(config) if isinstance(config, TrainConfig) else recipe_of(config, n_records, devices)
     batches = n_records / recipe.batch_size
     micro_batches = max(1, math.floor(batches) if recipe.drop_last else math.ceil(batches))
@@ -217,10 +221,10 @@ def _stopping(recipe: Recipe, of: dict):
 def _rate(recipe: Recipe, of: dict):
     if of["method"] is None:
         return
-    method = "lora" if of["method"] == "qlora" else of["method"]
-    low, high = WINDOWS[method]
+    low, high = WINDOWS[of["method"]]
     if of["total"] is not None and of["total"] <= SMALL_MODEL:
-        low, high = LEARNING_RATES[method][0] / 10, LEARNING_RATES[method][0] * 10
+        usual = LEARNING_RATES[of["method"]][0]
+        low, high = usual / 10, usual * 10
     if recipe.optimizer == "lion":
         low, high = low * LION_FACTORS[0], high * LION_FACTORS[1]
     rate = recipe.learning_rate
