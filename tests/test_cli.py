@@ -13,6 +13,7 @@ import pytest
 from ftkit import cli
 from ftkit.doctor import Finding
 from ftkit.notebooks.kernel import kernel_env
+from ftkit.notebooks.parameters import located
 from ftkit.notebooks.run import Result
 from ftkit.runs import open_run
 
@@ -135,11 +136,11 @@ def test_bad_input_is_refused_in_one_line_without_a_traceback(place, capsys, mon
 def test_only_files_of_the_caller_are_made_absolute(place):
     (place / "score.py").write_text("")
     (place / "mine").mkdir()
-    assert cli._located("exam", "score.py:mark") == str(place / "score.py") + ":mark"
-    assert cli._located("model", "mine") == str(place / "mine")
-    assert cli._located("model", "org/name") == "org/name"
-    assert cli._located("exam", "exact_match") == "exact_match"
-    assert cli._located("columns", "mine") == "mine" and cli._located("data", "") == ""
+    assert located("exam", "score.py:mark") == str(place / "score.py") + ":mark"
+    assert located("model", "mine") == str(place / "mine")
+    assert located("model", "org/name") == "org/name"
+    assert located("exam", "exact_match") == "exact_match"
+    assert located("columns", "mine") == "mine" and located("data", "") == ""
 
 
 def test_a_course_ends_with_status_1_when_a_notebook_failed(place, capsys, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from ftkit.errors import Refusal
-from ftkit.evaluate.intervals import Estimate, bootstrap_interval, mean, paired_difference
+from ftkit.evaluate.intervals import Estimate, bootstrap_interval, mean, paired_difference, student_mean
 
 VALUES = np.random.default_rng(0).exponential(2.0, size=80).tolist()
 
@@ -52,7 +52,15 @@ def test_pairing_sees_a_change_that_two_intervals_side_by_side_do_not():
     assert paired_difference(after, VALUES).high < 0
 
 
-@pytest.mark.parametrize("estimate", [mean([1]), bootstrap_interval([2.5]), paired_difference([1.0], [3.0])])
+@pytest.mark.parametrize("n", [2, 3, 5, 80])
+def test_the_mean_of_a_few_has_students_interval(n):
+    ours = student_mean(VALUES[:n], level=0.9)
+    low, high = stats.t.interval(0.9, n - 1, loc=np.mean(VALUES[:n]), scale=stats.sem(VALUES[:n]))
+    assert (ours.low, ours.high, ours.n) == (pytest.approx(low, rel=1e-6), pytest.approx(high, rel=1e-6), n)
+
+
+@pytest.mark.parametrize("estimate", [mean([1]), bootstrap_interval([2.5]), paired_difference([1.0], [3.0]),
+                                      student_mean([1.5])])
 def test_one_item_has_no_interval(estimate):
     assert math.isnan(estimate.low) and math.isnan(estimate.high)
     assert str(estimate).endswith("(n=1, no interval)")
@@ -68,6 +76,8 @@ def test_an_estimate_reads_as_value_and_interval():
     (lambda: bootstrap_interval([[1.0]]), "values must be a list of at least one finite number"),
     (lambda: bootstrap_interval([1.0, 2.0], weights=[1.0]), "weights must be 2 numbers, 0 or more and not all 0"),
     (lambda: bootstrap_interval([1.0, 2.0], weights=[1, -1]), "weights must be 2 numbers, 0 or more and not all 0"),
+    (lambda: student_mean([0.1, math.inf]), "values must be a list of at least one finite number"),
+    (lambda: student_mean([0.1, 0.2], level=95), "level must be a share between 0 and 1, got 95. Take 0.95"),
     (lambda: paired_difference([1.0], [1.0, 2.0]), r"after must be as long as before \(1 items\), got 2. Score the"),
 ])
 def test_bad_input_is_refused_in_a_sentence(call, words):

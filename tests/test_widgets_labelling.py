@@ -27,7 +27,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def live(monkeypatch):
-    monkeypatch.setattr(labelling, "live", lambda: True)
+    monkeypatch.setattr("ftkit.widgets.shell.live", lambda: True)
 
 
 def type_(shell, keys):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ftkit.errors import refusal
 
@@ -188,6 +189,25 @@ def collate_packed(rows: Sequence[Sequence[tuple[list[int], list[int]]]], pad_id
     columns = [_pack(row, pad_id, max(totals)) for row in rows]
     ids, labels, positions, segments = (torch.tensor(column) for column in zip(*columns, strict=True))
     return Batch(ids, labels, positions, segments, real_tokens=sum(totals))
+
+
+def below_each_other(batches: Sequence[Batch], pad_id: int) -> Batch:
+    """One batch with the rows of all, padded to the widest; of batches that are not packed.
+
+    Args:
+        batches: one or more, on one device.
+        pad_id: the token that fills rows.
+
+    Example:
+        >>> few, many = collate([([5, 6], [5, 6])], 0), collate([([7, 8, 9], [7, 8, 9])], 0)
+        >>> below_each_other([few, many], pad_id=0).input_ids.tolist()
+        [[5, 6, 0], [7, 8, 9]]
+    """
+    width = max(batch.input_ids.shape[1] for batch in batches)
+    columns = [torch.cat([F.pad(one, (0, width - one.shape[1]), value=fill) for one in parts])
+               for parts, fill in (([batch.input_ids for batch in batches], pad_id),
+                                   ([batch.labels for batch in batches], IGNORED))]
+    return Batch(*columns, real_tokens=sum(batch.real_tokens for batch in batches))
 
 
 def _pack(row: Sequence[tuple[list[int], list[int]]], pad_id: int, width: int) -> tuple[list[int], ...]:

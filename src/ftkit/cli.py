@@ -1,20 +1,18 @@
-"""The commands: `ftkit doctor · lab · course · run · show · tidy · check`. Knows nothing that the modules know.
+"""The commands: `ftkit doctor · lab · course · run · sweep · compare · show · tidy · check`. Knows nothing that the modules know.
 
 Each command imports what it needs when it is called, so that `ftkit --help` answers at once.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import ftkit
-from ftkit.errors import Refusal, nearest, refusal
+from ftkit import sweep_commands
+from ftkit.errors import Refusal, refusal
 
-_FILES = ("data", "exam", "model")  # parameters whose values may be a file or folder of the caller's
 _SIDE_BY_SIDE = 4  # so many runs are shown as columns, more as rows
-_DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt", ".py")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -102,14 +100,14 @@ def course(options) -> int:
 def run(options) -> int:
     """Run one notebook with parameters into a folder of its own."""
     from ftkit.notebooks.course import find_lesson, notebooks_folder
-    from ftkit.notebooks.parameters import declared_parameters, parse_parameters
+    from ftkit.notebooks.parameters import declared_parameters, located, parse_parameters
     from ftkit.notebooks.run import result_text, run_notebook
 
     is_file = options.notebook.endswith(".ipynb") and Path(options.notebook).is_file()
     path = Path(options.notebook) if is_file else find_lesson(options.notebook, notebooks_folder())
     declared = declared_parameters(path)
     given = parse_parameters(declared, options.parameters, path.stem)
-    given = {name: _located(name, value) for name, value in given.items()}
+    given = {name: located(name, value) for name, value in given.items()}
     folder = Path(options.out or Path("runs") / f"{path.stem}-{_short_hash(path.stem, given)}")
     if "out_dir" in declared:
         given.setdefault("out_dir", ".")
@@ -127,13 +125,14 @@ def run(options) -> int:
 def show(options) -> int:
     """Print the result of a run or a course as a table."""
     from ftkit.notebooks.course import RESULTS, read_results
+    from ftkit.notebooks.parameters import near_files
     from ftkit.notebooks.run import read_result, result_text
     from ftkit.runs import collect
     from ftkit.tables import aligned
 
     folder = Path(options.folder)
     if not folder.is_dir():
-        raise refusal("folder", "an existing folder of a run or a course", str(folder), _near_files(folder))
+        raise refusal("folder", "an existing folder of a run or a course", str(folder), near_files(folder))
     if (folder / RESULTS).is_file():
         rows = [[one.name, one.status, f"{one.seconds:.1f}", f"{one.peak_gib:.2f}", one.score, one.error]
                 for one in read_results(folder)]
@@ -210,6 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     it.add_argument("--out", help="folder for the results (default: runs/NOTEBOOK-HASH)")
     it.add_argument("--limit", type=float, metavar="SECONDS", help="for the notebook (default: none)")
     command(show).add_argument("folder", help="folder of a run or a course")
+    sweep_commands.add_(command)
     it = command(tidy)
     it.add_argument("paths", nargs="*", help="notebooks or folders (default: the lessons)")
     it.add_argument("--check", action="store_true", help="change nothing; exit 1 if a notebook is not tidy")
@@ -256,26 +256,6 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:.4g}"
     return "" if value is None else str(value)
-
-
-def _located(name: str, value: object) -> object:
-    """The value with a file or folder of the caller's made absolute: the notebook works in another folder."""
-    if name not in _FILES or not isinstance(value, str) or not value:
-        return value
-    path, colon, function = value, "", ""
-    if not os.path.exists(path) and ".py:" in value:
-        path, colon, function = value.rpartition(":")
-    if os.path.exists(path):
-        return os.path.abspath(path) + colon + function
-    if Path(path).suffix.lower() in _DATA_SUFFIXES:
-        raise refusal(name, "an existing file or folder, or a name", value, _near_files(Path(path)))
-    return value
-
-
-def _near_files(path: Path) -> str:
-    folder = path.parent
-    near = nearest(path.name, [entry.name for entry in folder.iterdir()]) if folder.is_dir() else []
-    return f"Did you mean {' or '.join(str(folder / name) for name in near)}?" if near else "Check the path."
 
 
 def _short_hash(stem: str, given: dict) -> str:

@@ -7,7 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from ftkit.chat import Example, encode_all, with_template
 from ftkit.data.reading import read
 from ftkit.data.splitting import split
 from ftkit.device import resident_peak_gib
-from ftkit.errors import refusal
+from ftkit.errors import refusal, unknown
 from ftkit.files import sha256
 from ftkit.hub import EMBEDDED, find_model, load_model, model_hash
 from ftkit.runs import Run, open_run
@@ -132,9 +132,7 @@ class Begun:
 
     def records(self, run: Run | None = None) -> Iterator[dict]:
         """One record a step while the model learns, as `train` gives them; kept in `trace` too."""
-        examples, many = self.material.examples, self.trial.records
-        if many:
-            examples = _drawn(examples, many, self.trial.seed)
+        examples = drawn(self.material.examples, self.trial.records, self.trial.seed)
         stream = train(self.prepared.model, examples, self.trial.config(self.learning_rate),
                        held_out=self.material.held_out, run=run, pad_id=self.material.pad_id)
         done = run.trace()[-1]["step"] if run is not None and run.trace() else 0
@@ -224,6 +222,24 @@ def run_trial(out_dir: str = "", method: str = "lora", learning_rate: float = 0.
         return run.finish(_measured(begun, run, score)).metrics
 
 
+def check_run_trial(out_dir: str = "", score: str = "held_out", **parameters) -> None:
+    """Nothing, if `run_trial` takes these; `ftkit sweep` asks before it runs anything.
+
+    Raises:
+        Refusal: a name is unknown, or a number is out of range.
+
+    Example:
+        >>> check_run_trial(method="lora", rank=4)
+    """
+    if score not in SCORES:
+        raise refusal("score", " or ".join(SCORES), score)
+    own = {name: value for name, value in parameters.items() if name in {one.name for one in fields(Trial)}}
+    trial = Trial(**own)
+    known = methods.defaults(trial.method)
+    for name in parameters.keys() - own.keys() - known.keys():
+        raise unknown(f"a setting of {trial.method}", name, [*known, *own])
+
+
 def parameters_of(begun: Begun, score: str) -> dict:
     """What a card says of a trial: every setting but the seed, the defaults filled in."""
     given = {name: value for name, value in asdict(begun.trial).items() if name != "seed"}
@@ -252,5 +268,6 @@ def _saved_bytes(prepared: methods.Prepared) -> int:
         return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
 
 
-def _drawn(examples: Sequence, many: int, seed: int) -> list:
-    return random.Random(f"records {seed}").sample(list(examples), min(many, len(examples)))
+def drawn(examples: Sequence, many: int, seed: int) -> Sequence:
+    """So many of the examples, drawn by the seed; 0 takes all, in their order."""
+    return random.Random(f"records {seed}").sample(list(examples), min(many, len(examples))) if many else examples

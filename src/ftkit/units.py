@@ -69,6 +69,16 @@ def seconds_to_words(elapsed_s: float) -> str:
     return _scaled(elapsed_s, [("d", 86400), ("h", 3600), ("min", 60)], "s")
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things, the plural where there is not one.
+
+    Example:
+        >>> counted(1, "seed"), counted(3, "seed")
+        ('1 seed', '3 seeds')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def words_to_seconds(text: str) -> float:
     """Seconds from words such as "1.5 min" or "20 s".
 

@@ -17,7 +17,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "device": (2, TORCH | {"psutil"}), "targets": (2, TORCH), "chat": (2, TORCH), "batches": (2, TORCH),
     "losses": (2, TORCH), "low_rank": (2, TORCH), "fused": (2, TORCH | {"transformers"}), "scrub": (1, set()),
     "checkpoints": (2, set()), "peft_layout": (2, TORCH | {"safetensors"}),
-    "fonts": (1, {"matplotlib"}), "axes": (2, {"matplotlib"}), "cards": (2, set()),
+    "fonts": (1, {"matplotlib"}), "axes": (2, {"matplotlib"}), "cards": (2, set()), "warm": (2, {"threadpoolctl"}),
     "locks": (2, {"psutil"}), "runs": (3, {"pandas", "torch"}),
     "modes": (1, TORCH), "trained": (2, TORCH | {"safetensors"}), "lora": (3, TORCH | {"safetensors"}),
     "layer_parts": (3, TORCH), "freeze": (4, TORCH), "adapters": (4, {"transformers"} | TORCH),
@@ -34,9 +34,11 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "notebooks": (7, {"papermill", "nbformat", "nbconvert", "latex2mathml", "nbclient", "ipykernel",
                       "jupyter_client", "zmq", "psutil"}),
     "doctor": (7, TORCH | {"psutil", "bitsandbytes", "matplotlib", "packaging", "huggingface_hub"}),
-    "widgets": (9, {"ipywidgets", "IPython", "matplotlib"}),
+    "sweep": (8, TORCH | {"optuna", "distributed", "dask_jobqueue", "pandas", "scipy", "matplotlib", "psutil",
+                          "transformers"}),
+    "widgets": (9, {"ipywidgets", "IPython", "matplotlib"} | TORCH),
     "course": (10, TORCH | {"nbformat", "psutil"}),
-    "cli": (11, set()),
+    "sweep_commands": (10, set()), "cli": (11, set()),
 }
 
 

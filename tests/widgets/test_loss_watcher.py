@@ -81,6 +81,20 @@ def test_a_time_that_is_none_is_refused(every_s):
         LossWatcher(every_s=every_s)
 
 
+def test_stop_ends_the_records_after_the_step_that_runs_and_the_training_can_go_on(monkeypatch):
+    button = type("Button", (), {"was_pressed": False, "close": lambda self: closed.append(True)})()
+    closed = []
+    monkeypatch.setattr("ftkit.widgets.loss_watcher._StopButton", lambda: button)
+    watcher, source = LossWatcher(), iter(records_of(9))
+    seen = []
+    for record in watcher.watch(source):
+        seen.append(record["step"])
+        button.was_pressed = record["step"] == 4
+    assert seen == [1, 2, 3, 4] and watcher.stopped and closed == [True]
+    assert next(source)["step"] == 5  # the training is where it was
+    assert [record["step"] for record in watcher.watch(source)] == [6, 7, 8, 9] and not watcher.stopped
+
+
 # In a notebook without a browser
 
 

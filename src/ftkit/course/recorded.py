@@ -11,13 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, stdev
 
-import numpy as np
-
 from ftkit.cards import Card
 from ftkit.course.exercise import CheckFailed
 from ftkit.course.table import Table
 from ftkit.errors import refusal, unknown
-from ftkit.evaluate.intervals import Estimate
+from ftkit.evaluate.intervals import Estimate, student
 from ftkit.files import read_json, write_json
 
 CARDS = Path(__file__).parent / "assets" / "cards"
@@ -123,7 +121,7 @@ def interval(cards: Sequence[Card], metric: str, level: float = LEVEL,
         raise refusal("cards", f"of {FEWEST_SEEDS} seeds or more", n, "One or two runs say nothing about the spread.")
     if any(_setting(card) != _setting(cards[0]) for card in cards):
         raise refusal("cards", "of runs that differ in the seed alone", "several settings", "Choose one setting first.")
-    middle, half = fmean(measured), _student(n - 1, level) * stdev(measured) * math.sqrt(1 + 1 / n)
+    middle, half = fmean(measured), student(n - 1, level) * stdev(measured) * math.sqrt(1 + 1 / n)
     return Estimate(middle, max(bounds[0], middle - half), min(bounds[1], middle + half), n, level)
 
 
@@ -199,19 +197,6 @@ def _checked(cards: list[Card], path: Path, fewest_seeds: int) -> list[Card]:
 def _setting(card: Card) -> dict:
     """All parameters but the seed."""
     return {name: value for name, value in card.parameters.items() if name != "seed"}
-
-
-def _student(freedom: int, level: float) -> float:
-    """The t that Student's distribution leaves, to either side, with a chance of 1 − level.
-
-    With t = √ν·tan θ its density is cos^(ν−1) θ, a smooth curve over a quarter circle: summed up and looked up.
-    """
-    if not 0 < level < 1:
-        raise refusal("level", "a share between 0 and 1", level, "Take 0.95.")
-    angles = np.linspace(0, math.pi / 2, 100_001)
-    density = np.cos(angles) ** (freedom - 1)
-    below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    return math.sqrt(freedom) * math.tan(float(np.interp(level, below / below[-1], angles)))
 
 
 def _remake(stem: str) -> str:

@@ -7,6 +7,7 @@ import ast
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -31,14 +32,19 @@ def to_html(notebook: nbformat.NotebookNode, title: str) -> str:
         notebook: an executed and scrubbed notebook.
         title: the page's title.
     """
-    log = logging.getLogger(__name__)
-    log.setLevel(logging.ERROR)  # nbconvert warns of pictures without a description: they get theirs below
-    exporter = HTMLExporter(template_name="lab", log=log)
     notebook, equations = _without_equations(notebook)
-    html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    html, _ = _exporter().from_notebook_node(notebook, resources={"metadata": {"name": title}})
     html = re.sub(_PLACE.format("(\\d+)"), lambda match: equations[int(match[1])], html)
     found = iter(_descriptions(notebook))
     return re.sub(_NO_DESCRIPTION, lambda match: escape(next(found, match.group())), html)
+
+
+@cache
+def _exporter() -> HTMLExporter:
+    """One for all pages: it reads its templates when it is first used."""
+    log = logging.getLogger(__name__)
+    log.setLevel(logging.ERROR)  # nbconvert warns of pictures without a description: they get theirs above
+    return HTMLExporter(template_name="lab", log=log)
 
 
 def _without_equations(notebook: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, list[str]]:

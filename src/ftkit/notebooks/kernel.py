@@ -8,6 +8,7 @@ import os
 import sysconfig
 import threading
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 
 import ftkit
+from ftkit import warm as prepared
+from ftkit.notebooks.forked import SpareKernel, SpareProvisioner
 from ftkit.units import GIB
 
 SAMPLE_EVERY_S = 0.1
@@ -35,6 +38,7 @@ class Execution:
     limit_s: float | None
     cwd: Path
     env: dict[str, str]
+    spare: SpareKernel | None = None
     notebook: nbformat.NotebookNode | None = None
     cell: str | None = None  # id of the cell that failed
     error: str | None = None
@@ -48,7 +52,7 @@ class Execution:
 
 
 def execute(notebook: nbformat.NotebookNode, parameters: dict, *, cwd: str | Path, env: dict[str, str] | None = None,
-            limit_s: float | None = None) -> Execution:
+            limit_s: float | None = None, warm: bool = False) -> Execution:
     """The notebook run from top to bottom, or as far as it came; an error in it is returned, not raised.
 
     Args:
@@ -57,8 +61,11 @@ def execute(notebook: nbformat.NotebookNode, parameters: dict, *, cwd: str | Pat
         cwd: the folder the kernel works in.
         env: environment variables for the kernel beside those of this process.
         limit_s: seconds for the whole notebook; None for no limit.
+        warm: fork the kernel from a process that has imported torch and the like; see `ftkit.warm`.
     """
-    run = Execution(limit_s=limit_s, cwd=Path(cwd), env=kernel_env(env or {}))
+    env = kernel_env(env or {})
+    spare = SpareKernel(cwd, env) if warm and prepared.can_fork(env) else None
+    run = Execution(limit_s=limit_s, cwd=Path(cwd), env=env, spare=spare)
     papermill_engines.register("ftkit", _ThisPythonEngine)
     try:
         papermill.execute_notebook(notebook, None, parameters, engine_name="ftkit", kernel_name="python3",
@@ -72,6 +79,9 @@ def execute(notebook: nbformat.NotebookNode, parameters: dict, *, cwd: str | Pat
         _note(run, "KernelDied", "the kernel died; the usual cause is too little memory")
     except Exception as error:  # a kernel that doesn't start, a broken pipe: one notebook's failure, not the run's
         run.error = f"{type(error).__name__}: {error}"
+    finally:
+        if spare:
+            spare.close()
     run.elapsed_s = time.monotonic() - run._started_s
     run.cell = run.cell if run.error else None
     return run
@@ -113,10 +123,14 @@ class _ThisPython(AsyncKernelManager):
     What goes to and from it is encrypted where that is possible: on a shared machine others can read a local port.
     """
 
-    def __init__(self, **settings):
-        super().__init__(**settings)
+    def __init__(self, spare: SpareKernel | None):
+        super().__init__(kernel_name="python3")
         if zmq.has("curve"):
             self.transport_encryption = "auto"
+        if spare:
+            self.kernel_id = uuid.uuid4().hex
+            self.provisioner = SpareProvisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
+            self.provisioner.spare = spare
 
     @property
     def kernel_spec(self):
@@ -136,8 +150,9 @@ class _ThisPythonEngine(Engine):
             execution.cell = cell.get("id", str(cell_index))
 
         client = PapermillNotebookClient(
-            nb_man, kernel_manager_class=_ThisPython, kernel_name="python3", startup_timeout=start_timeout,
+            nb_man, kernel_name="python3", startup_timeout=start_timeout,
             timeout_func=lambda cell: execution.seconds_left(), on_notebook_start=started, on_cell_start=cell_started)
+        client.km = _ThisPython(execution.spare)  # not as an argument: then ending it would be left to the caller
         try:
             client.execute(cwd=str(execution.cwd), env=execution.env)
         finally:

@@ -7,6 +7,7 @@ held to a form that papermill and Python read alike: one `name: type = literal  
 import ast
 import io
 import math
+import os
 import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ftkit.files import read_json
 
 SCALES = ("tiny", "small", "full")
 EVERY_NOTEBOOK = ("scale", "seed", "out_dir")
+_FILES = ("data", "exam", "model")  # parameters whose values may be a file or folder of the caller's
+_DATA_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt", ".py")
 TYPES = {"int": int, "float": float, "bool": bool, "str": str}
 _KIND = {"int": "a whole number (int)", "float": "a finite number (float)", "bool": "True or False (bool)",
          "str": "text (str)"}
@@ -123,6 +126,31 @@ def parse_parameters(declared: Mapping[str, Parameter], pairs: Iterable[str],
             raise unknown(f"parameter of {where}", name, declared)
         given[name] = _parsed(declared[name], text)
     return check_parameters(declared, given, where)
+
+
+def located(name: str, value: object) -> object:
+    """The value with a file or folder of the caller's made absolute: the notebook works in another folder.
+
+    Raises:
+        Refusal: it looks like a file of data, and there is none; the sentence offers the nearest names.
+    """
+    if name not in _FILES or not isinstance(value, str) or not value:
+        return value
+    path, colon, function = value, "", ""
+    if not os.path.exists(path) and ".py:" in value:
+        path, colon, function = value.rpartition(":")
+    if os.path.exists(path):
+        return os.path.abspath(path) + colon + function
+    if Path(path).suffix.lower() in _DATA_SUFFIXES:
+        raise refusal(name, "an existing file or folder, or a name", value, near_files(Path(path)))
+    return value
+
+
+def near_files(path: Path) -> str:
+    """A sentence that offers the names beside a path which look most like it."""
+    folder = path.parent
+    near = nearest(path.name, [entry.name for entry in folder.iterdir()]) if folder.is_dir() else []
+    return f"Did you mean {' or '.join(str(folder / name) for name in near)}?" if near else "Check the path."
 
 
 def _tagged_source(cells: list, where: str) -> str:

@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Result:
 
 
 def run_notebook(path: str | Path, executed: str | Path, parameters: dict | None = None, *,
-                 cwd: str | Path | None = None, limit_s: float | None = None) -> Result:
+                 cwd: str | Path | None = None, limit_s: float | None = None, warm: bool = False) -> Result:
     """The result of running one notebook; its executed copy and its HTML page are written in any case.
 
     A run that is done and unchanged (same notebook, parameters, data files, package) is not repeated.
@@ -51,6 +52,7 @@ def run_notebook(path: str | Path, executed: str | Path, parameters: dict | None
         parameters: values instead of the declared defaults.
         cwd: the folder the notebook works in; the folder of `executed` by default.
         limit_s: seconds for the whole notebook; None for no limit.
+        warm: fork the kernel from a process that has imported torch and the like; the outputs are the same.
 
     Raises:
         Refusal: the notebook is missing or misdeclared, a parameter is unknown, misspelt or of the wrong type, the
@@ -68,7 +70,8 @@ def run_notebook(path: str | Path, executed: str | Path, parameters: dict | None
     cwd = Path(cwd or executed.parent)
     cwd.mkdir(parents=True, exist_ok=True)
     notebook = nbformat.read(path, as_version=4)
-    run = execute(notebook, parameters, cwd=cwd, limit_s=limit_s, env={"FTKIT_HOME": str(cwd.absolute() / ".ftkit")})
+    run = execute(notebook, parameters, cwd=cwd, limit_s=limit_s, warm=warm,
+                  env={"FTKIT_HOME": str(cwd.absolute() / ".ftkit")})
     return _keep(run, run.notebook or notebook, path.stem, stamp, executed, _hidden(parameters, cwd))
 
 
@@ -94,11 +97,19 @@ def stamp_of(path: str | Path, parameters: dict) -> str:
     """A hash of all that a run depends on: notebook, parameters with the files they name, package, Python, torch."""
     digest = hashlib.sha256(Path(path).read_bytes() + parameters_hash(Path(path).stem, parameters).encode())
     package = Path(ftkit.__file__).parent
-    for file in sorted(package.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts:
-            digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    files = [file for file in sorted(package.rglob("*")) if file.is_file() and "__pycache__" not in file.parts]
+    digest.update(_package_hash(package, tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)))
     digest.update(f"{platform.python_version()} {metadata.version('torch')}".encode())
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _package_hash(package: Path, files: tuple) -> bytes:
+    """Read once, and again after one of its files was changed."""
+    digest = hashlib.sha256()
+    for file, *_ in files:
+        digest.update(file.relative_to(package).as_posix().encode() + file.read_bytes())
+    return digest.digest()
 
 
 def parameters_hash(name: str, parameters: dict) -> str:

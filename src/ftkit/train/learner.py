@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -41,14 +41,11 @@ class Learner:
         self.device = next(iter(self.parameters.values())).device
         cpu.reuse_freed_memory_()
         _check_possible(self.parameters, self.device, model, config)
-        auto = cpu.matmul_precision() if self.device.type == "cpu" else torch.get_float32_matmul_precision()
-        self.matmul_precision = auto if config.matmul_precision == "auto" else config.matmul_precision
+        self.matmul_precision = matmul_precision(config, self.device)
         self._accelerator = _accelerator(config.precision, self.device)
         decayed = [one for one in self.parameters.values() if one.dim() > 1]
         others = [one for one in self.parameters.values() if one.dim() <= 1]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        kind = Lion if config.optimizer == "lion" else partial(torch.optim.AdamW, fused=True)
-        self._bare = kind([group for group in groups if group["params"]], lr=config.learning_rate)
+        self._bare = optimizer(decayed, others, config)
         self._optimizer = self._accelerator.prepare_optimizer(self._bare)
 
     def step(self, order: Order, micro_batches: list[list[int]], learning_rate: float) -> dict:
@@ -131,6 +128,20 @@ class Learner:
     def weights(self) -> dict[str, torch.Tensor]:
         """A copy of the trainable weights."""
         return {name: one.detach().clone() for name, one in self.parameters.items()}
+
+
+def optimizer(decayed: Sequence[nn.Parameter], others: Sequence[nn.Parameter], config: TrainConfig):
+    """The optimizer of a config, with weight decay on the first parameters alone."""
+    groups = [{"params": list(decayed), "weight_decay": config.weight_decay},
+              {"params": list(others), "weight_decay": 0.0}]
+    kind = Lion if config.optimizer == "lion" else partial(torch.optim.AdamW, fused=True)
+    return kind([group for group in groups if group["params"]], lr=config.learning_rate)
+
+
+def matmul_precision(config: TrainConfig, device: torch.device) -> str:
+    """The precision of float32 products that a config means on a device."""
+    auto = cpu.matmul_precision() if device.type == "cpu" else torch.get_float32_matmul_precision()
+    return auto if config.matmul_precision == "auto" else config.matmul_precision
 
 
 class Randomness:

@@ -236,7 +236,7 @@ class _Training:
         for name, value in (("loss", result["loss"]), ("grad_norm", result["grad_norm"])):
             if math.isfinite(value) or (name == "grad_norm" and self.config.precision == "fp16"):
                 continue
-            error = _diverged(name, step.number, value, self.config)
+            error = diverged(name, step.number, value, self.config)
             self._fail(error)
             raise error
 
@@ -251,7 +251,8 @@ def _checked(results: object) -> dict:
     return json.loads(json.dumps(scrub(results)))
 
 
-def _diverged(name: str, step: int, value: float, config: TrainConfig) -> Refusal:
+def diverged(name: str, step: int, value: float, config: TrainConfig) -> Refusal:
+    """The refusal of a loss or a norm that is not finite."""
     precision = "" if config.precision == "no" else f", or precision='no' (now {config.precision!r})"
     return refusal(f"{name} at step {step}", "finite", value, f"The weights are those before this step. Try a lower "
                    f"learning_rate (now {config.learning_rate:g}), a longer warm-up{precision}.")

@@ -5,69 +5,30 @@ Knows nothing about what the labels are for. Without a person at a front end it 
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from ftkit.tables import aligned
-from ftkit.widgets.front_end import live
+from ftkit.widgets.shell import Shell
+from ftkit.widgets.still import Still
 from ftkit.widgets.votes import Votes
 
 SKIP, BACK = "0", "-"  # typed alike with every keyboard and with a Chinese input method
 SHOWN_RECORDS, SHOWN_CHARACTERS = 5, 160
 _TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;margin:0 0 8px 0"
-_CELL = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
 
 _open: dict[str, "Labelling"] = {}  # by file: a cell that is run again closes what it showed before
 
 
-@dataclass(frozen=True, repr=False)
-class Still:
-    """What a labelling shows where nobody can click: counts and the first records, as HTML or text."""
-
-    votes: Votes
-
-    def __repr__(self):
-        return f"{_progress(self.votes)}\n{aligned(*_counts(self.votes))}\n\n{aligned(*_first(self.votes))}"
-
-    def _repr_html_(self):
-        return (f"<p>{html.escape(_progress(self.votes))}</p>{_html_table(*_counts(self.votes))}"
-                f"{_html_table(*_first(self.votes))}")
-
-
-class Labelling:
+class Labelling(Shell):
     """A shell round `Votes`: live in a notebook that a person has open, a `Still` elsewhere."""
 
     def __init__(self, votes: Votes):
-        self.votes, self._box, self._typed = votes, None, ""
+        self.votes, self._typed = votes, ""
 
     def static(self) -> Still:
         """What is shown where nobody can click."""
-        return Still(self.votes)
+        return Still(_progress(self.votes), [_counts(self.votes), _first(self.votes)])
 
-    def close(self) -> None:
-        """Takes the widgets away, from the page and from the kernel; the file stays."""
-        for widget in _with_children(self._box) if self._box else []:
-            widget.unobserve_all()
-            for part in (widget.layout, getattr(widget, "style", None), widget):
-                if part is not None:
-                    part.close()
-        self._box = None
-
-    def __repr__(self):
-        return repr(self.static())
-
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        still = {"text/plain": repr(self.static()), "text/html": self.static()._repr_html_()}
-        return {**still, **self.widget()._repr_mimebundle_(), **still} if live() else still
-
-    def widget(self):
-        """The box with all controls, made once."""
-        if self._box is None:
-            self._build()
-            self._show()
-        return self._box
-
-    def _build(self) -> None:
+    def _build(self):
         import ipywidgets as widgets
 
         wide = widgets.Layout(width="100%", max_width="48em")
@@ -89,7 +50,7 @@ class Labelling:
             moves[-1].on_click(lambda _, act=act: self._do(act))
         self._keys.observe(self._on_keys, "value")
         help_ = widgets.HTML(f"<small>{html.escape(_keys(self.votes))}</small>")
-        self._box = widgets.VBox([self._said, self._record, widgets.HBox(self._buttons, layout=widgets.Layout(
+        return widgets.VBox([self._said, self._record, widgets.HBox(self._buttons, layout=widgets.Layout(
             flex_flow="row wrap")), self._keys, self._note, widgets.HBox(moves), help_])
 
     def _on_keys(self, change: dict) -> None:
@@ -157,10 +118,6 @@ def labelling(records: Sequence, path: str | Path, labels: Sequence[str] = ("kee
     return shell
 
 
-def _with_children(widget) -> list:
-    return [widget, *(inner for child in getattr(widget, "children", ()) for inner in _with_children(child))]
-
-
 def _difference(before: str, after: str) -> tuple[str, int]:
     """What was typed into a text, wherever in it, and how many characters were taken away."""
     most = min(len(before), len(after))
@@ -209,10 +166,3 @@ def _first(votes: Votes) -> tuple[list[str], list[list]]:
         rows.append([place + 1, text[:SHOWN_CHARACTERS] + "…" * (len(text) > SHOWN_CHARACTERS),
                      given.label if given else "", given.note if given else ""])
     return ["record", "text", "label", "note"], rows
-
-
-def _html_table(headers: list[str], rows: list[list]) -> str:
-    head = "".join(f'<th style="{_CELL}">{html.escape(name)}</th>' for name in headers)
-    body = "".join("<tr>" + "".join(f'<td style="{_CELL}"><bdi>{html.escape(str(cell))}</bdi></td>' for cell in row)
-                   + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,7 +1,8 @@
 """A training's curves while it runs: one figure that is replaced about every second, and stays as a picture.
 
 The picture is an image in the notebook's output, so papermill, nbconvert and a closed browser keep the last one; no
-JavaScript, no thread and no open matplotlib figure is behind it. Knows nothing about what trains.
+JavaScript, no thread and no open matplotlib figure is behind it. Where a person is there to press it, a Stop button
+stands above it while the training runs. Knows nothing about what trains.
 """
 
 import io
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 
 from ftkit.errors import refusal
 from ftkit.train.curves import GapAlarm, curves_of, gap_alarm_of, smoothed
+from ftkit.widgets.front_end import hear_while_running_, hears_while_running, live
+from ftkit.widgets.shell import close_with_children
 
 _PATIENCE = 20  # drawing waits so many times as long as it takes, so that it costs at most a twentieth
 
@@ -92,17 +95,19 @@ class LossWatcher:
     def __init__(self, title: str = "Loss while training", every_s: float = 1.0):
         if isinstance(every_s, bool) or not isinstance(every_s, int | float) or not every_s > 0:
             raise refusal("every_s", "a number of seconds above 0", every_s)
-        self.title, self.every_s, self.trace = title, every_s, []
+        self.title, self.every_s, self.trace, self.stopped = title, every_s, [], False
 
     def watch(self, records: Iterable[Mapping]) -> Iterator[dict]:
         """The records, passed on; the figure shows those that were seen, and its last state is that of the last record.
 
-        Outside a notebook nothing is shown.
+        Outside a notebook nothing is shown. Once a person presses Stop the records end, as if there were no more; the
+        training itself is at the step it had reached, and can be asked for more. `stopped` says whether that was so.
 
         Args:
             records: of `train`, or of another watcher. A second call begins a new figure.
         """
         self.trace, handle, next_s, stopped, ending = [], _Picture(), 0.0, "", sys.is_finalizing
+        self.stopped, button = False, _StopButton()
         try:
             for record in records:
                 self.trace.append(record)
@@ -111,6 +116,9 @@ class LossWatcher:
                     handle.show(self._png(), compute(self.trace).text)
                     next_s = time.monotonic() + max(self.every_s, _PATIENCE * (time.monotonic() - began_s))
                 yield record
+                if button.was_pressed:
+                    self.stopped, stopped = True, "Stop was pressed"
+                    return
         except GeneratorExit:
             stopped = "nobody asked for more"
             raise
@@ -118,6 +126,7 @@ class LossWatcher:
             stopped = type(error).__name__
             raise
         finally:
+            button.close()
             if self.trace and handle.is_seen and not ending():
                 note = f" Stopped early: {stopped}." if stopped else ""
                 handle.show(self._png(note), compute(self.trace).text + (f" (stopped: {stopped})" if stopped else ""))
@@ -141,6 +150,37 @@ class LossWatcher:
         stream = io.BytesIO()
         self._figure(note).savefig(stream, format="png", dpi=100)
         return stream.getvalue()
+
+
+class _StopButton:
+    """A button while the training runs, where presses can reach a kernel that is busy."""
+
+    def __init__(self):
+        self.was_pressed, self._button, self._handle = False, None, None
+        if not (live() and hears_while_running()):
+            return
+        import ipywidgets as widgets
+        from IPython.display import display
+
+        self._button = widgets.Button(description="Stop", tooltip="End the training after the step that runs")
+        self._button.on_click(self._press)
+        hear_while_running_(self._button)
+        said = widgets.HTML("<small>ends the training after the step that runs. If nothing happens, this front end "
+                            "keeps presses back until the cell ends: interrupt the kernel instead.</small>")
+        self._box = widgets.HBox([self._button, said])
+        self._handle = display(self._box, display_id=True)
+
+    def close(self) -> None:
+        """Takes the button away."""
+        if self._handle is None or sys.is_finalizing():
+            return
+        said = "Stop was pressed." if self.was_pressed else ""
+        self._handle.update({"text/plain": said}, raw=True)
+        close_with_children(self._box)
+
+    def _press(self, _button: object) -> None:
+        self.was_pressed, self._button.disabled = True, True
+        self._button.description = "Stopping"
 
 
 class _Picture:

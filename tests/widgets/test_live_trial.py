@@ -1,0 +1,105 @@
+"""Trials beside a notebook: what they are, that they can be stopped, and that nothing is left."""
+
+import random
+import threading
+import time
+
+import numpy
+import psutil
+import pytest
+import torch
+
+from ftkit import trials
+from ftkit.widgets.live_trial import ENDED, LiveTrial
+
+LIMIT_S = 300  # a busy machine takes long to import torch
+
+
+def until(true, limit_s=LIMIT_S):
+    """Waits for something to become true; the test fails where it does not."""
+    end = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def heard():
+    return []
+
+
+@pytest.fixture
+def live_trial(heard):
+    made = LiveTrial(heard.append)
+    yield made
+    made.stop()
+
+
+def kinds(heard):
+    return [next(iter(event)) for event in heard]
+
+
+def test_events_come_in_their_order_and_the_next_trial_uses_the_same_process(quick_training, live_trial, heard):
+    for _ in range(2):
+        assert live_trial.train({"seed": 0, "max_steps": 3})
+        until(lambda: not live_trial.is_training)
+    until(lambda: kinds(heard).count("done") == 2)
+    assert kinds(heard) == ["ready", *(["record"] * 3 + ["asking", "done"]) * 2]
+
+
+def test_one_training_at_a_time(quick_training, live_trial):
+    assert live_trial.train({"seed": 15, "max_steps": 9}) and not live_trial.train({"seed": 0, "max_steps": 9})
+
+
+def test_stop_ends_a_training_that_hangs_and_nothing_is_heard_of_it_any_more(quick_training, live_trial, heard):
+    before = threading.active_count()
+    live_trial.train({"seed": 15, "max_steps": 9})
+    until(lambda: kinds(heard).count("record") == 2)
+    process = psutil.Process(live_trial._process.pid)
+    live_trial.stop()
+    assert not process.is_running() and threading.active_count() == before and not live_trial.is_training
+    assert kinds(heard) == ["ready", "record", "record"]
+    assert live_trial.train({"seed": 0, "max_steps": 3})
+    until(lambda: "done" in kinds(heard))
+
+
+def test_a_trial_that_is_refused_leaves_the_process_ready(quick_training, live_trial, heard):
+    live_trial.train({"seed": 13, "max_steps": 3})
+    until(lambda: not live_trial.is_training)
+    until(lambda: "refused" in kinds(heard))
+    assert live_trial.train({"seed": 0, "max_steps": 3})
+
+
+def test_a_process_that_dies_says_so_and_the_next_trial_has_a_new_one(quick_training, live_trial, heard):
+    live_trial.train({"seed": 14, "max_steps": 3})
+    until(lambda: ENDED in kinds(heard))
+    assert heard[-1] == {ENDED: "The training process ended by itself, with code 3."} and not live_trial.is_training
+    live_trial.train({"seed": 0, "max_steps": 3})
+    until(lambda: "done" in kinds(heard))
+
+
+def test_the_process_ends_with_the_one_that_started_it(quick_training, live_trial):
+    live_trial.warm_up()
+    process = live_trial._process
+    process.stdin.close()  # as the system does when a kernel is killed
+    assert process.wait(LIMIT_S) == 0
+
+
+def test_a_real_trial_gives_what_run_trial_gives_and_leaves_the_notebook_alone(live_trial, heard):
+    given = {"settings": {"rank": 2, "alpha": 4.0}, "learning_rate": 4e-3, "max_steps": 2, "records": 16, "seed": 1}
+    state, precision = torch.get_rng_state(), torch.get_float32_matmul_precision()
+    drawn = random.getstate(), numpy.random.get_state()[1].tolist()
+    assert live_trial.train(given)
+    until(lambda: "done" in kinds(heard) or ENDED in kinds(heard))
+    assert torch.equal(torch.get_rng_state(), state) and torch.get_float32_matmul_precision() == precision
+    assert (random.getstate(), numpy.random.get_state()[1].tolist()) == drawn
+    assert kinds(heard) == ["ready", "record", "record", "asking", "done"]
+    done = heard[-1]["done"]
+    begun = trials.begin(trials.Trial(**given))
+    records = list(begun.records())
+    assert [event["record"]["loss"] for event in heard[1:3]] == [record["loss"] for record in records]
+    assert done["metrics"]["held_out_loss"] == begun.metrics()["held_out_loss"] and 0 <= done["metrics"]["clinic"] <= 1
+    assert done["parameters"]["settings"]["rank"] == 2 and "seed" not in done["parameters"]
+    live_trial.train(given | {"settings": {"rank": 0}})
+    until(lambda: "refused" in kinds(heard))
+    assert heard[-1]["refused"] == "rank must be a whole number, 1 or more, got 0. Take 8 to begin with."
