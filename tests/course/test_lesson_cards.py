@@ -82,3 +82,30 @@ def test_a_run_that_fails_or_leaves_no_card_is_refused(lesson_cards, tmp_path, w
     path = notebook(tmp_path / "98_shapes.ipynb", (work, []))
     with pytest.raises(Refusal, match=words):
         lesson_cards.measure(path, "first", {}, 0, tmp_path / "run")
+
+
+def test_the_trainings_of_a_grid_run_once_each_and_their_cards_go_into_the_kit_by_group(lesson_cards, tmp_path,
+                                                                                        monkeypatch):
+    training = tmp_path / "training.py"
+    training.write_text("""
+def train(out_dir: str, rank: int = 8, seed: int = 0):
+    from ftkit.runs import open_run
+    with open_run(out_dir, {"rank": rank}, name="trial", seed=seed) as run:
+        return run.finish({"score": rank + seed / 10}).metrics
+""")
+    grids = tmp_path / "src/ftkit/course/assets/grids"
+    grids.mkdir(parents=True)
+    (grids / "98_shapes.json").write_text(
+        '{"seeds": 3, "groups": {"one": {"points": [{"rank": 2}, {"rank": 4}]}, "two": {"points": [{"rank": 4}]}}}')
+    (tmp_path / "lessons").mkdir()
+    (tmp_path / "lessons" / "98_shapes.md").write_text("")
+    monkeypatch.setattr(lesson_cards, "ROOT", tmp_path)
+    monkeypatch.setattr(lesson_cards, "TRAINING", f"{training}:train")
+    monkeypatch.setattr(sys, "argv", ["", "98_shapes", "--build", str(tmp_path / "build")])
+    lesson_cards.main()
+    shipped = tmp_path / "src/ftkit/course/assets/cards"
+    assert recorded.values(recorded.shipped("98_shapes", "one", shipped), "score") == [2.0, 2.1, 2.2, 4.0, 4.1, 4.2]
+    assert recorded.values(recorded.shipped("98_shapes", "two", shipped), "score") == [4.0, 4.1, 4.2]
+    assert len(list((tmp_path / "build/98_shapes/points").iterdir())) == 6
+    training.write_text("def train(out_dir: str, rank: int = 8, seed: int = 0):\n    raise ValueError")
+    lesson_cards.main()  # what is done is read, not run again

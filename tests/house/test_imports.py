@@ -20,7 +20,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "fonts": (1, {"matplotlib"}), "axes": (2, {"matplotlib"}), "cards": (2, set()), "warm": (2, {"threadpoolctl"}),
     "locks": (2, {"psutil"}), "runs": (3, {"pandas", "torch"}),
     "modes": (1, TORCH), "trained": (2, TORCH | {"safetensors"}), "lora": (3, TORCH | {"safetensors"}),
-    "layer_parts": (3, TORCH), "freeze": (4, TORCH), "adapters": (4, {"transformers"} | TORCH),
+    "layer_parts": (3, TORCH), "toy_layer": (4, TORCH), "freeze": (4, TORCH), "adapters": (4, {"transformers"} | TORCH),
     "quant": (3, TORCH | {"scipy"}),
     "tiny": (3, {"transformers", "tokenizers"}),
     "masks": (3, TORCH), "lengths": (3, TORCH),

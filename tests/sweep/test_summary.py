@@ -1,5 +1,6 @@
 """The table and the figure of a sweep, and which parameters mattered."""
 
+import math
 import random
 
 import pytest
@@ -85,6 +86,13 @@ def test_importance_finds_the_parameter_that_moved_the_score_and_says_so_for_eac
     assert sum(one.share for one in found) == pytest.approx(1)
     assert list(found[0].by_seed) == [0, 1, 2] and found[0].spread < 0.1
     assert found == importance(points_of(lambda rank, rate, seed: 100 * rate + rank / 1000 + seed / 1e4))
+
+
+def test_a_parameter_above_zero_is_weighed_by_its_logarithm():
+    found = importance(points_of(lambda rank, rate, seed: math.log2(rank) / 3 + math.log10(rate) / 3,
+                                 ranks=(1, 2, 4, 8), rates=(1e-4, 1e-3, 1e-2, 1e-1)))
+    shares = {one.parameter: one.share for one in found}
+    assert all(abs(share - 0.5) < 0.1 for share in shares.values()), shares  # the same steps along each of the two
 
 
 def test_importance_takes_names_and_fills_in_what_a_point_does_not_say():

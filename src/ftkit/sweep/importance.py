@@ -41,9 +41,9 @@ def importance(points: Iterable[Mapping], metric: str | None = None, defaults: M
     """Each parameter that differs and its share of the variance of a metric, largest first.
 
     A forest of regression trees is fitted to the settings, and its variance over the whole box of parameters is taken
-    apart by parameter. So a share says how much a parameter moved the score over the values that were tried: a wider
-    range makes it larger. Where one parameter was changed at a time, the forest has seen no two together, and what
-    it says about their mixture is its own guess.
+    apart by parameter; parameters above 0 count by their logarithms. So a share says how much a parameter moved the
+    score over the values that were tried: a wider range makes it larger. Where one parameter was changed at a time,
+    the forest has seen no two together, and what it says about their mixture is its own guess.
 
     Args:
         points: of a sweep, or of run cards.
@@ -101,8 +101,8 @@ def _column(values: Sequence[object]) -> tuple[object, list]:
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in values):
-        low, high = min(values), max(values)
-        return FloatDistribution(low, high, log=low > 0), [float(one) for one in values]
+        scaled = [math.log(one) for one in values] if min(values) > 0 else [float(one) for one in values]
+        return FloatDistribution(min(scaled), max(scaled)), scaled  # fANOVA itself takes no notice of a log scale
     texts = [_text(one) for one in values]
     return CategoricalDistribution(list(dict.fromkeys(texts))), texts
 
