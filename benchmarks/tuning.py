@@ -1,8 +1,8 @@
 """The table of lesson 06: each row's learning rate with as few runs as that needs, then its runs with other seeds.
 
 A row is tried at all its rates with the first seed. Where the best lies at an end of them, the next rate outside is
-tried as well. The best two are tried with the second seed, if there is one; the lower mean decides. Knows nothing about how points are
-run, and keeps nothing: it looks at what is finished each time.
+tried as well. The best two are tried with the second seed, if there is one; the lower mean decides. Knows nothing
+about how points are run, and keeps nothing: it looks at what is finished each time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +10,7 @@ from statistics import fmean
 
 from ftkit.cards import Card
 
+GROUP = "tuning"
 MOST_OUTSIDE = 3  # rates beyond those of the plan
 
 
@@ -36,7 +37,7 @@ def measured(plan: Mapping, cards_of: Callable[[list[dict]], list[Card]]) -> dic
             tried[name][tuple(run)] = card
     rates, small = {name: best(seeds, losses(name)) for name in rows}, plan["small"]
     return {
-        "tuning": [card for found in tried.values() for _, card in sorted(found.items())],
+        GROUP: [card for found in tried.values() for _, card in sorted(found.items())],
         "table": cards_of([point(name, rates[name], seed, score="all") for name in rows for seed in plan["seeds"]]),
         "small": cards_of([point(name, rates[name], seed, records=small["records"])
                            for name in small["rows"] for seed in small["seeds"]]),
