@@ -46,7 +46,8 @@ def lab(folder: Path) -> Iterator[str]:
     with (folder / "lab.log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1",
-             "--IdentityProvider.token=", f"--ServerApp.root_dir={folder / 'notebooks'}"],
+             "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True",
+             f"--ServerApp.root_dir={folder / 'notebooks'}"],
             env={**os.environ, **own, "PYTHONPATH": str(SOURCE)}, stdout=log, stderr=log)
         try:
             _wait_for(f"http://127.0.0.1:{port}", server, folder / "lab.log")

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 CHANGES = 20
-LESSON, EXPERIMENT = "05_rank_alpha_dropout", "star"
+LESSON = "05_rank_alpha_dropout"
 CELL = """from ftkit.cards import Card
 from ftkit.files import read_json
 from ftkit.widgets.sweep_explorer import SweepExplorer
@@ -111,7 +111,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--train", action="store_true", help="train a point, too")
     options = parser.parse_args(arguments)
     try:
-        found = measure(recorded.shipped(LESSON, EXPERIMENT), options.changes, options.train)
+        cards = [card for group in recorded.experiments(LESSON) for card in recorded.shipped(LESSON, group)]
+        found = measure(cards, options.changes, options.train)
     except Refusal as error:
         print(f"widgets: {error}", file=sys.stderr)
         return 2

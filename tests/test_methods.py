@@ -10,7 +10,7 @@ from peft import LoraConfig as PeftConfig
 from peft import PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM, Qwen2Config
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
 
 from ftkit import methods, targets
 from ftkit.errors import Refusal
@@ -73,6 +73,12 @@ def test_bitfit_trains_the_biases_alone():
     prepared = methods.prepare(a_model(), "bitfit")
     assert prepared.trainable == 3 * 3 * 32
     assert all(name.endswith(".bias") for name in targets.trainable(prepared.model))
+
+
+def test_biases_of_norms_are_trained_too_where_a_family_has_them():
+    gpt2 = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=61, n_embd=32, n_layer=2, n_head=4))
+    by_hand = 2 * (2 * 32 + 3 * 32 + 32 + 4 * 32 + 32) + 32  # norms, c_attn, c_proj, c_fc, c_proj of a layer; last norm
+    assert methods.prepare(gpt2, "bitfit").trainable == by_hand
 
 
 @pytest.mark.parametrize(("method", "settings"), [
@@ -258,8 +264,9 @@ def repacked():
     return model
 
 
-def without_biases():
-    return nn.ModuleList([nn.Linear(2, 2, bias=False)])
+def without_biases(kind):
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(kind())  # in the family's own shape, of 7 billion parameters
 
 
 def quantised():
@@ -276,7 +283,9 @@ def quantised():
     (lambda: methods.prepare(a_model(), "lora", rank=0), "rank must be a whole number, 1 or more, got 0"),
     (lambda: methods.prepare(a_model(), "freeze", layers=4), "layers must be a whole number from 1 to 3, .*got 4"),
     (lambda: methods.prepare(a_model(), "freeze", layers=0), "layers must be a whole number from 1 to 3, .*got 0"),
-    (lambda: methods.prepare(without_biases(), "bitfit"), "method must be one that this model can take, got 'bitfit'"),
+    *[(lambda kind=kind: methods.prepare(without_biases(kind), "bitfit"),
+       "method must be one that this model can take, got 'bitfit'. This model has no biases to train")
+      for kind in (LlamaConfig, MistralConfig)],
     (lambda: methods.prepare(quantised(), "full"), "method must be one that adds to a quantised model, such as qlora, "
                                                    "got 'full'. lm_head.weight is stored as torch.uint8"),
     (lambda: methods.prepare(quantised(), "freeze"), "one that adds to a quantised model, such as qlora, got 'freeze'"),

@@ -1,4 +1,6 @@
-"""The commands: `ftkit doctor · lab · course · run · sweep · compare · show · tidy · check`. Knows nothing that the modules know.
+"""The commands: `ftkit doctor · lab · course · run · sweep · compare · show · tidy · check`.
+
+Knows nothing that the modules know.
 
 Each command imports what it needs when it is called, so that `ftkit --help` answers at once.
 """

@@ -4,6 +4,7 @@ Knows nothing that the sweep knows.
 """
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -20,7 +21,8 @@ def add_(command: Callable) -> None:
         command: makes the parser of a command from its function.
     """
     it = command(sweep)
-    it.add_argument("target", help="a lesson's stem or number, a notebook file, module:function or file.py:function")
+    it.add_argument("target", nargs="?", help="a lesson's stem or number, a notebook file, module:function or "
+                    "file.py:function (default: the one that the grid file names)")
     it.add_argument("--grid", action="append", default=[], metavar="NAME=VALUE,VALUE",
                     help="values of a parameter; every combination is a point")
     it.add_argument("--grid-file", metavar="FILE", help="JSON with grid, fixed, star, points, constraints, seeds, "
@@ -112,7 +114,7 @@ def _go_through(asked, executor, at_once: int, first: bool) -> None:
         asked = replace(asked, points=[one for one in asked.standing() if asked.is_todo(one)][:1])
     with closing(run(asked, executor, at_once)) as steps:
         for step in steps:
-            left = f"  about {seconds_to_words(step.left_s)} left" if step.left_s else ""
+            left = f"  about {seconds_to_words(math.ceil(step.left_s))} left" if step.left_s else ""
             print(f"[{step.done}/{step.total}] {_line(step.point)}{left}", flush=True)
             if first:
                 return
@@ -125,7 +127,7 @@ def _plan(options: argparse.Namespace):
     from ftkit.sweep.planning import Limits, plan
     from ftkit.sweep.targets import find_target
 
-    target = find_target(options.target)
+    target = find_target(options.target or _target_named_in(options.grid_file))
     fixed = {name: target.parse(name, text) for name, text in _pairs("-p", options.parameters)}
     if options.ranges and options.study is None:
         raise refusal("--range", "given with --study", "no --study", "Add --study N, or write values with --grid.")
@@ -137,6 +139,17 @@ def _plan(options: argparse.Namespace):
     return plan(target, _grid(options, target), out=out, seeds=options.seeds, fixed=fixed,
                 limits=Limits(options.limit, options.memory), retry=options.retry, prune=options.prune,
                 gpus=tuple(gpus), metric=options.metric, lower=options.lower_is_better)
+
+
+def _target_named_in(grid_file: str | None) -> str:
+    from ftkit.errors import refusal
+    from ftkit.files import read_json
+
+    content = read_json(grid_file) if grid_file and grid_file.endswith(".json") else None
+    if not isinstance(content, dict) or not content.get("target"):
+        raise refusal("target", "a notebook or a function", "none", "Write ftkit sweep TARGET, or name it in the grid "
+                      "file: \"target\": \"module:function\".")
+    return str(content["target"])
 
 
 def _grid(options: argparse.Namespace, target):
@@ -189,8 +202,6 @@ def _close(asked) -> int:
     write_summary(asked, figure=True)
     print((asked.out / summary.TEXT).read_text("utf-8").rstrip())
     failed = [one for one in asked.standing() if one.status == "failed"]
-    for point in failed:
-        print(f"failed: {point.id}: {point.error}")
     if failed:
         print(f"{len(failed)} of {asked.total} failed; the same command with --retry runs them again")
     print(f"table and figure are in {_shown(asked.out)}")

@@ -140,6 +140,7 @@ def test_counts_are_right_on_a_model_without_weights():
     (lambda: BottleneckConfig(place="both"), "place must be houlsby or pfeiffer, got 'both'"),
     (lambda: BottleneckConfig(activation="elu"), "activation must be one of gelu, relu, silu, tanh, got 'elu'"),
     (lambda: BottleneckConfig(init_std=0), "init_std must be a number above 0, got 0. Take 0.01: with zeros no"),
+    (lambda: add_bottlenecks_(adapted(), CONFIG), "model must be one without adapters, got 'one with 4'. Load it anew"),
     (lambda: add_bottlenecks_(nn.Linear(2, 2), CONFIG),
      "model must be a language model of transformers, with hidden_size in its config, got 'Linear'"),
 ])

@@ -316,6 +316,9 @@ def a_mamba():
     (lambda: add_prefix_(a_t5(), PrefixConfig()), "model must be one that reads and writes in one stack, got "
                                                   "'T5ForConditionalGeneration, an encoder-decoder'"),
     (lambda: add_prefix_(a_mamba(), PrefixConfig()), "model must be one whose layers all keep keys and values of one"),
+    (lambda: add_prompt_(ours("prompt"), PromptConfig()),
+     "model must be one without virtual tokens, got 'one with a prompt'. Load it anew"),
+    (lambda: add_prompt_(ours("prefix"), PromptConfig()), "one without virtual tokens, got 'one with a prefix'"),
     (lambda: add_prefix_(a_model(), PrefixConfig(start="text", start_text="Hi")),
      "ids must be given with start='text', the tokens of start_text, got None"),
     (lambda: add_prompt_(a_model(), PromptConfig(), ids=[]), "start_text must be one of at least one token"),

@@ -18,6 +18,7 @@ from ftkit.lora.layers import LoRALayer
 from ftkit.sweep.chance import seeds_to_leave_zero
 from ftkit.sweep.grid import Grid, points_of
 from ftkit.sweep.importance import importance
+from ftkit.sweep.pruning import Pruner
 from ftkit.sweep.targets import find_target
 from ftkit.toy_layer import fit
 
@@ -325,6 +326,75 @@ def test_the_shipped_cards_are_those_of_the_grid_on_the_shipped_base(cards):
 def test_the_figures_on_the_page_and_in_the_claims_are_those_of_the_cards(cards):
     assert renewed(cards) == PAGE.read_text("utf-8"), f"renew them: python tests/course/{Path(__file__).name}"
     assert not page.refresh_claims(CLAIMS, evidence(cards), check=True)
+
+
+def each_lower(one, other):
+    """Whether one setting's loss is lower than another's with every seed."""
+    return all(a < b for a, b in zip(recorded.values(one, "held_out_loss"), recorded.values(other, "held_out_loss"),
+                                     strict=True))
+
+
+def test_what_the_lesson_says_about_rates_ranks_and_alphas_is_so(cards):
+    rates = {rate: some for (rate,), some in settings(cards, ["rate"], ["learning_rate"]).items()}
+    full = {rate: some for (rate,), some in settings(cards, ["rate_full"], ["learning_rate"]).items()}
+    assert min(rates, key=lambda rate: mean(rates[rate])) == 4 * min(full, key=lambda rate: mean(full[rate])) == 8e-3
+    assert mean(rates[0.032]) > 5 and mean(rates[1e-5]) > 11 and mean(rates[2e-4]) > 3
+    assert each_lower(full[2e-3], rates[8e-3])
+    centre, tied = chosen(cards, "rank", rank=8), {rank: chosen(cards, "rank", rank=rank) for rank in (16, 64, 128)}
+    assert all(mean(tied[16]) < mean(some) for some in tied.values() if some is not tied[16]) and mean(tied[64]) > 2
+    seeds_apart = max(recorded.values(centre, "held_out_loss")) - min(recorded.values(centre, "held_out_loss"))
+    for rank in (32, 128):
+        assert abs(mean(chosen(cards, "rank_alpha16", rank=rank)) - mean(centre)) < seeds_apart
+    for some in (chosen(cards, "rank", rank=1), chosen(cards, "rank", rank=2), chosen(cards, "rank_alpha16", rank=1),
+                 chosen(cards, "rank_rslora", rank=1), chosen(cards, "alpha", alpha=4.0),
+                 chosen(cards, "alpha", alpha=8.0), chosen(cards, "alpha", alpha=64.0)):
+        assert each_lower(centre, some)
+    both = chosen(cards, "alpha_rate", alpha=8.0, learning_rate=0.016), chosen(cards, "alpha_rate", alpha=32.0,
+                                                                                learning_rate=0.004)
+    assert each_lower(both[0], rates[0.016]) and each_lower(both[1], rates[0.004])
+
+
+def test_what_the_lesson_says_about_modules_layers_dropout_and_batches_is_so(cards):
+    centre = chosen(cards, "rank", rank=8)
+    modules = {names: some for (names, _), some in settings(cards, ["modules_budget"], ["target_modules",
+                                                                                        "rank"]).items()}
+    attention = modules["q_proj, k_proj, v_proj, o_proj"]
+    assert each_lower(centre, attention) and each_lower(modules["gate_proj, up_proj, down_proj"], attention)
+    assert abs(mean(chosen(cards, "layers", layers="last 6")) - mean(centre)) < 0.002
+    assert each_lower(centre, chosen(cards, "layers", layers="last 2"))
+    few = [chosen(cards, "dropout_few", dropout=dropout) for dropout in (0.0, 0.1, 0.2)]
+    assert mean(few[0], "loss") < mean(few[1], "loss") < mean(few[2], "loss") and mean(few[0]) == min(map(mean, few))
+    assert mean(few[0], "loss") < mean(few[0]) / 2 and mean(few[0]) < mean(centre)
+    longest = mean(chosen(cards, "steps", max_steps=320))
+    assert longest < min(mean(some) for group in GROUPS if group not in ("steps", "rate_full", "batch_full")
+                         for some in settings(cards, [group], sorted(ARMS.values()) + ["layers", "batch_size",
+                                                                                      "train_biases"]).values())
+    for group, most in (("batch", 2), ("batch_full", 3)):
+        batches = settings(cards, [group], ["batch_size", "learning_rate"])
+        small = min(mean(some) for (size, _), some in batches.items() if size == 8)
+        assert all(mean(some) > most * small for (size, _), some in batches.items() if size == 32)
+
+
+def test_a_pruner_played_on_the_star_keeps_the_best_setting_and_saves_nearly_a_third_of_the_steps(cards):
+    runs = list({str((card.parameters, card.seed)): card for group in (
+        "rate", "rank", "rank_alpha16", "alpha", "modules", "layers") for card in cards[group]}.values())
+    named = {str(place): card for place, card in enumerate(runs)}
+    pruner = Pruner([{"id": name, "parameters": {"setting": str(card.parameters), "seed": card.seed}}
+                     for name, card in named.items()], warmup_steps=40)
+    steps = 0
+    for name, card in sorted(named.items(), key=lambda pair: pair[1].seed):
+        for step, value in card.metrics["curve"]:
+            if pruner.hopeless(name):
+                break
+            pruner.report(name, step, value)
+            steps += card.metrics["curve"][0][0]
+        pruner.finish(name)
+    losses = {}
+    for card in runs:
+        losses.setdefault(str(card.parameters), []).append(card.metrics["held_out_loss"])
+    best = min(losses, key=lambda setting: fmean(losses[setting]))
+    assert not any(pruner.hopeless(name) for name, card in named.items() if str(card.parameters) == best)
+    assert 0.25 < 1 - steps / sum(card.metrics["curve"][-1][0] for card in runs) < 0.4
 
 
 if __name__ == "__main__":

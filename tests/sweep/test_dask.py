@@ -121,7 +121,8 @@ def test_a_cluster_is_reached_by_its_address_and_forgets_points_of_a_sweep_that_
     assert record("out", x=2)["status"] == "done" and record("out", x=2)["attempts"] == 2
 
 
-def test_a_scheduler_that_does_not_answer_is_refused():
+def test_a_scheduler_that_does_not_answer_is_refused(monkeypatch):
+    monkeypatch.setattr(executors, "ANSWER_S", 1.0)
     with pytest.raises(Refusal, match="local, or the address of a scheduler that answers, got 'nowhere:1'"), \
             executors.opened("dask", 1, "nowhere:1"):
         pass

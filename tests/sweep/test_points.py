@@ -15,6 +15,14 @@ def test_a_point_is_named_by_what_differs_and_a_hash_of_all():
     assert len(named([{"name": "x" * 500, "n": n} for n in (1, 2)])[0].id) < 80
 
 
+def test_a_name_that_would_be_too_long_tells_what_is_not_as_in_most_points():
+    centre = {"learning_rate": 0.008, "target_modules": "all-linear", "batch_size": 8, "max_steps": 160}
+    points = named([centre, {**centre, "learning_rate": 0.1}, {**centre, "target_modules": "q_proj"},
+                    {**centre, "batch_size": 32}, {**centre, "max_steps": 40, "batch_size": 16}])
+    assert [one.id[:-8] for one in points] == [
+        "", "learning_rate=0.1-", "target_modules=q_proj-", "batch_size=32-", "batch_size=16-max_steps=40-"]
+
+
 def test_the_same_parameters_keep_their_name_whatever_is_asked_for_beside_them(tmp_path):
     first = named([{"rank": 4, "seed": 0}, {"rank": 8, "seed": 0}])[0]
     write_point(tmp_path, first)

@@ -1,5 +1,7 @@
 """Points that fail, are killed, hang or are stopped cost only themselves; what is done is not run again."""
 
+import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from ftkit.cards import read_card
 from ftkit.errors import Refusal
 from ftkit.locks import Lock
 from ftkit.notebooks.kernel import kernel_env
-from ftkit.sweep import executors
+from ftkit.sweep import executors, guard
 from ftkit.sweep.planning import Limits, plan
 from ftkit.sweep.points import Point
 from ftkit.sweep.running import run, sweep, table
@@ -188,6 +190,28 @@ def test_a_script_needs_no_guard_even_if_it_sweeps_a_function_of_its_own(functio
     done = subprocess.run([sys.executable, "script.py"], env=kernel_env({"OMP_NUM_THREADS": "1"}), text=True,
                           capture_output=True, timeout=WAIT_S)
     assert done.stdout == "[1.0, 2.0]\n", done.stderr
+
+
+def test_a_function_below_the_scripts_own_sweep_is_not_found_in_words(function):
+    found = sweep(function("""
+        from ftkit.sweep.running import sweep
+
+        sweep("script.py:f", [{"x": 1}], out="own")
+
+        def f(x: int):
+            return x
+        """, file="script.py"), [{"x": 1}], out="out")
+    assert found["error"][0] == "function f must be defined above the sweep, got 'a file that sweeps first, script.py'."
+
+
+def test_a_point_is_worked_on_by_one_process_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard, "_WAIT_S", 0.1)
+    assert guard._alone(tmp_path) and not guard._alone(tmp_path)
+    channel, theirs = multiprocessing.Pipe()
+    monkeypatch.setattr(guard.os, "setsid", lambda: None)
+    monkeypatch.setattr(guard, "_prctl", lambda *_: None)
+    guard._guard(theirs, {"call": {"folder": str(tmp_path)}})
+    assert json.loads(channel.recv_bytes()) == {"error": "another process still works on this point"}
 
 
 @pytest.mark.parametrize(("returned", "metrics"), [

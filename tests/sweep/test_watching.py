@@ -44,8 +44,8 @@ def test_what_was_finished_in_an_earlier_sitting_counts(tmp_path):
     for point in (best, worse):
         folder = tmp_path / "points" / point.id / "run"
         folder.mkdir(parents=True)
-        text = json.dumps({"step": 2, "held_out_loss": point.parameters["x"]}) + "\n"
-        (folder / "trace.jsonl").write_text(text)
+        values = [{"step": step, "held_out_loss": point.parameters["x"]} for step in (2, 4)]
+        (folder / "trace.jsonl").write_text("".join(json.dumps(one) + "\n" for one in values))
     best = write_point(tmp_path, type(best)(best.id, best.parameters, "done", {"held_out_loss": 1.0}))
     watch = Watch(tmp_path, "halving", [best, worse])
     watch.look([worse])

@@ -6,7 +6,8 @@ import pytest
 
 from ftkit.cards import Card
 from ftkit.errors import Refusal
-from ftkit.widgets.grid import MEASURES, compute, grid_of, metric, with_card, words
+from ftkit.widgets.grid import asked_for, compute, grid_of, with_card, words
+from ftkit.widgets.measures import MEASURES, metric
 
 
 @pytest.fixture
@@ -85,6 +86,13 @@ def test_a_run_that_is_added_stands_in_the_grid_and_leaves_the_default(grid, tri
     assert view.measured and "1 seed." in view.text and more.default.knobs == grid.default.knobs
 
 
+def test_a_command_names_the_usual_knobs_and_of_others_only_what_is_not_default(star, trial_card):
+    grid = grid_of([*star, trial_card({"layers": "last 2"}, 0), trial_card({"use_rslora": True}, 0)])
+    chosen = compute(grid, {"layers": "last 2", "seed": 3}).chosen
+    assert asked_for(grid, chosen) == {"rank": 8, "alpha": 16.0, "dropout": 0.0, "target_modules": "all-linear",
+                                       "learning_rate": 8e-3, "layers": "last 2", "seed": 3}
+
+
 def test_a_setting_that_came_after_the_cards_has_its_default_in_them(star, trial_card):
     newer = trial_card({"allow_partial": False}, 5)  # the others do not say
     grid = grid_of([*star, newer])
@@ -106,7 +114,8 @@ def test_what_cannot_be_a_grid_is_refused(trial_card, grid):
         compute(grid, {"rnak": 4})
 
 
-@pytest.mark.parametrize(("value", "text"), [(16.0, "16"), (0.0005, "0.0005"), (True, "true"), ("last 2", "last 2"),
+@pytest.mark.parametrize(("value", "text"), [(16.0, "16"), (0.0005, "0.0005"), (True, "true"), (5.656854, "5.656854"),
+                                             ("last 2", "last 2"),
                                              (("q_proj", "v_proj"), "q_proj,v_proj"), ((0, 1), "0,1")])
 def test_values_are_written_as_somebody_would_type_them(value, text):
     assert words(value) == text

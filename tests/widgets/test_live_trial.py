@@ -85,8 +85,11 @@ def test_the_process_ends_with_the_one_that_started_it(quick_training, live_tria
     assert process.wait(LIMIT_S) == 0
 
 
-def test_a_real_trial_gives_what_run_trial_gives_and_leaves_the_notebook_alone(live_trial, heard):
-    given = {"settings": {"rank": 2, "alpha": 4.0}, "learning_rate": 4e-3, "max_steps": 2, "records": 16, "seed": 1}
+def test_a_real_trial_gives_what_run_trial_gives_and_leaves_the_notebook_alone(live_trial, heard, tmp_path):
+    data = tmp_path / "sums.jsonl"  # a clinic's questions would be asked, which takes long
+    data.write_text("".join(f'{{"question": "{one} + 1?", "answer": "{one + 1}"}}\n' for one in range(40)), "utf-8")
+    given = {"settings": {"rank": 2, "alpha": 4.0}, "learning_rate": 4e-3, "max_steps": 2, "records": 16, "seed": 1,
+             "data": str(data)}
     state, precision = torch.get_rng_state(), torch.get_float32_matmul_precision()
     drawn = random.getstate(), numpy.random.get_state()[1].tolist()
     assert live_trial.train(given)
@@ -94,12 +97,11 @@ def test_a_real_trial_gives_what_run_trial_gives_and_leaves_the_notebook_alone(l
     assert torch.equal(torch.get_rng_state(), state) and torch.get_float32_matmul_precision() == precision
     assert (random.getstate(), numpy.random.get_state()[1].tolist()) == drawn
     assert kinds(heard) == ["ready", "record", "record", "asking", "done"]
-    done = heard[-1]["done"]
-    begun = trials.begin(trials.Trial(**given))
-    records = list(begun.records())
-    assert [event["record"]["loss"] for event in heard[1:3]] == [record["loss"] for record in records]
-    assert done["metrics"]["held_out_loss"] == begun.metrics()["held_out_loss"] and 0 <= done["metrics"]["clinic"] <= 1
-    assert done["parameters"]["settings"]["rank"] == 2 and "seed" not in done["parameters"]
+    parameters, metrics = heard[-1]["done"]["parameters"], heard[-1]["done"]["metrics"]
+    want = trials.run_trial(**{name: value for name, value in given.items() if name != "settings"}, **given["settings"])
+    assert metrics["held_out_loss"] == want["held_out_loss"] and metrics["loss"] == want["loss"]
+    assert metrics.keys() == want.keys() - {"before_gib"}
+    assert parameters["settings"]["rank"] == 2 and "seed" not in parameters
     live_trial.train(given | {"settings": {"rank": 0}})
     until(lambda: "refused" in kinds(heard))
     assert heard[-1]["refused"] == "rank must be a whole number, 1 or more, got 0. Take 8 to begin with."

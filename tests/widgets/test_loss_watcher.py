@@ -92,6 +92,7 @@ def test_stop_ends_the_records_after_the_step_that_runs_and_the_training_can_go_
         button.was_pressed = record["step"] == 4
     assert seen == [1, 2, 3, 4] and watcher.stopped and closed == [True]
     assert next(source)["step"] == 5  # the training is where it was
+    button.was_pressed = False
     assert [record["step"] for record in watcher.watch(source)] == [6, 7, 8, 9] and not watcher.stopped
 
 

@@ -90,7 +90,7 @@ def add_bottlenecks_(model: nn.Module, config: BottleneckConfig, seed: int = 0) 
         seed: decides the weights; the same on every device.
 
     Raises:
-        Refusal: the model has no list of layers with attention and an MLP, or no width in its config.
+        Refusal: the model has no list of layers with attention and an MLP, no width in its config, or adapters already.
 
     Taught in: 06_methods_compared
     """
@@ -98,6 +98,8 @@ def add_bottlenecks_(model: nn.Module, config: BottleneckConfig, seed: int = 0) 
     if width is None:
         raise refusal("model", "a language model of transformers, with hidden_size in its config",
                       type(model).__name__)
+    if bottlenecks(model):
+        raise refusal("model", "one without adapters", f"one with {len(bottlenecks(model))}", "Load it anew.")
     places = [path for parts in parts_of(model) for path in _places(parts, config.place)]
     generator = torch.Generator().manual_seed(seed)
     targets.freeze_(model)

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ftkit import targets
 from ftkit.adapters.virtual import (
     STARTS,
+    VirtualTokens,
     cached,
     check_tokens,
     decoder_of,
     make_room,
     named_inputs,
+    put_in_front_,
     rows_of,
     start_ids,
+    virtual_of,
 )
 from ftkit.errors import refusal
 from ftkit.modes import evaluation_mode
@@ -52,7 +54,7 @@ class PrefixConfig:
                           "There is no way back through the network from keys and values to its inputs.")
 
 
-class Prefix(nn.Module):
+class Prefix(VirtualTokens):
     """A trained prefix.
 
     Equation: with a projection [k₁, v₁, k₂, v₂, …] = up(tanh(down(e))), else e itself.
@@ -66,16 +68,10 @@ class Prefix(nn.Module):
     """
 
     def __init__(self, embedding: torch.Tensor, layers: int, heads: int, head_dim: int, dtype: torch.dtype):
-        super().__init__()
+        super().__init__(embedding)
         self.layers, self.heads, self.head_dim, self.dtype = layers, heads, head_dim, dtype
-        self.embedding = nn.Parameter(embedding)
         self.down: nn.Linear | None = None
         self.up: nn.Linear | None = None
-
-    @property
-    def virtual_tokens(self) -> int:
-        """Its length."""
-        return len(self.embedding)
 
     def project_(self, width: int, generator: torch.Generator, zero: bool) -> "Prefix":
         """The prefix with a network of this width between its embedding and the keys and values; begins as in peft."""
@@ -135,17 +131,20 @@ def add_prefix_(model: nn.Module, config: PrefixConfig, seed: int = 0, ids: Sequ
 
 
 def put_prefix_(model: nn.Module, prefix: Prefix) -> nn.Module:
-    """The model with this trained prefix and all else frozen."""
-    decoder = decoder_of(model)
-    targets.freeze_(model)
-    decoder.prefix = prefix
+    """The model with this trained prefix and all else frozen.
+
+    Raises:
+        Refusal: the model has virtual tokens already.
+    """
+    decoder = put_in_front_(model, "prefix", prefix)
     decoder.register_forward_pre_hook(_with_prefix, with_kwargs=True)
     return model
 
 
 def prefix_of(model: nn.Module) -> Prefix | None:
     """The model's trained prefix; None without one."""
-    return next((module for module in model.modules() if isinstance(module, Prefix)), None)
+    found = virtual_of(model)
+    return found if isinstance(found, Prefix) else None
 
 
 def shape_of(decoder: nn.Module) -> tuple[int, int, int, torch.dtype]:

@@ -6,8 +6,17 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ftkit import targets
-from ftkit.adapters.virtual import cached, check_tokens, decoder_of, make_room, named_inputs, start_ids
+from ftkit.adapters.virtual import (
+    VirtualTokens,
+    cached,
+    check_tokens,
+    decoder_of,
+    make_room,
+    named_inputs,
+    put_in_front_,
+    start_ids,
+    virtual_of,
+)
 
 
 @dataclass(frozen=True)
@@ -33,18 +42,11 @@ class PromptConfig:
         check_tokens(self.virtual_tokens, self.start, self.start_text)
 
 
-class Prompt(nn.Module):
+class Prompt(VirtualTokens):
     """A trained prompt.
 
     Shapes: `embedding` (tokens, hidden), in float32 whatever type the model is stored in.
-
-    Args:
-        embedding: what it starts with.
     """
-
-    def __init__(self, embedding: torch.Tensor):
-        super().__init__()
-        self.embedding = nn.Parameter(embedding)
 
     def forward(self, embedded: torch.Tensor) -> torch.Tensor:
         """Shapes: (rows, width, hidden) → (rows, tokens + width, hidden)."""
@@ -79,10 +81,11 @@ def put_prompt_(model: nn.Module, embedding: torch.Tensor) -> nn.Module:
     """The model with this trained prompt and all else frozen.
 
     Shapes: embedding (tokens, hidden).
+
+    Raises:
+        Refusal: the model has virtual tokens already.
     """
-    decoder = decoder_of(model)
-    targets.freeze_(model)
-    decoder.prompt = Prompt(embedding)
+    decoder = put_in_front_(model, "prompt", Prompt(embedding))
     decoder.register_forward_pre_hook(_with_prompt, with_kwargs=True)
     decoder.register_forward_hook(_without_its_states, with_kwargs=True)
     return model
@@ -90,11 +93,12 @@ def put_prompt_(model: nn.Module, embedding: torch.Tensor) -> nn.Module:
 
 def prompt_of(model: nn.Module) -> Prompt | None:
     """The model's trained prompt; None without one."""
-    return next((module for module in model.modules() if isinstance(module, Prompt)), None)
+    found = virtual_of(model)
+    return found if isinstance(found, Prompt) else None
 
 
 def _with_prompt(decoder: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    inputs, tokens = named_inputs(decoder, args, kwargs), len(decoder.prompt.embedding)
+    inputs, tokens = named_inputs(decoder, args, kwargs), decoder.prompt.virtual_tokens
     if cached(inputs):
         return (), make_room(inputs, tokens, as_queries=0)
     inputs = make_room(inputs, tokens, as_queries=tokens)

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from ftkit import peft_layout
-from ftkit.adapters.prefix import Prefix, prefix_of, put_prefix_, shape_of
-from ftkit.adapters.prompt import prompt_of, put_prompt_
-from ftkit.adapters.virtual import decoder_of
+from ftkit.adapters.prefix import Prefix, put_prefix_, shape_of
+from ftkit.adapters.prompt import put_prompt_
+from ftkit.adapters.virtual import decoder_of, virtual_of
 from ftkit.errors import refusal
 
 PROMPT, PREFIX = "PROMPT_TUNING", "PREFIX_TUNING"
@@ -26,17 +26,17 @@ def save_virtual(model: nn.Module, folder: str | Path, base_name: str) -> Path:
     Raises:
         Refusal: the model has neither.
     """
-    prompt, prefix, decoder = prompt_of(model), prefix_of(model), decoder_of(model)
-    if prompt is None and prefix is None:
+    tokens = virtual_of(model)
+    if tokens is None:
         raise refusal("model", "one with a trained prompt or prefix", type(model).__name__)
-    if prompt is not None:
-        tensor = prompt.embedding
-        settings = {"peft_type": PROMPT, "token_dim": tensor.shape[1], "num_layers": decoder.config.num_hidden_layers,
-                    "num_attention_heads": decoder.config.num_attention_heads}
+    if isinstance(tokens, Prefix):
+        tensor, width = tokens(), tokens.heads * tokens.head_dim
+        settings = {"peft_type": PREFIX, "token_dim": width, "encoder_hidden_size": width, "num_layers": tokens.layers,
+                    "num_attention_heads": tokens.heads}
     else:
-        tensor, width = prefix(), prefix.heads * prefix.head_dim
-        settings = {"peft_type": PREFIX, "token_dim": width, "encoder_hidden_size": width, "num_layers": prefix.layers,
-                    "num_attention_heads": prefix.heads}
+        tensor, config = tokens.embedding, decoder_of(model).config
+        settings = {"peft_type": PROMPT, "token_dim": tensor.shape[1], "num_layers": config.num_hidden_layers,
+                    "num_attention_heads": config.num_attention_heads}
     settings |= _COMMON | {"num_virtual_tokens": len(tensor), "base_model_name_or_path": base_name}
     return peft_layout.write(folder, settings, {peft_layout.VIRTUAL: tensor})
 

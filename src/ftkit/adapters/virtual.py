@@ -10,9 +10,31 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ftkit import targets
 from ftkit.errors import refusal
 
 STARTS = ("vocab", "random", "text")
+
+
+class VirtualTokens(nn.Module):
+    """What is trained for tokens in front of every row.
+
+    Shapes: `embedding` (tokens, ...).
+    """
+
+    def __init__(self, embedding: torch.Tensor):
+        super().__init__()
+        self.embedding = nn.Parameter(embedding)
+
+    @property
+    def virtual_tokens(self) -> int:
+        """How many they are."""
+        return len(self.embedding)
+
+
+def virtual_of(model: nn.Module) -> VirtualTokens | None:
+    """The model's trained prompt or prefix; None without one."""
+    return next((module for module in model.modules() if isinstance(module, VirtualTokens)), None)
 
 
 def decoder_of(model: nn.Module) -> nn.Module:
@@ -28,6 +50,21 @@ def decoder_of(model: nn.Module) -> nn.Module:
         raise refusal("model", "one that reads and writes in one stack", f"{type(model).__name__}, an encoder-decoder",
                       "Virtual tokens are put in front of a decoder's own tokens here: open this one with peft.")
     return model.get_decoder()
+
+
+def put_in_front_(model: nn.Module, name: str, tokens: VirtualTokens) -> nn.Module:
+    """The decoder, with these tokens as its module of this name, and all else in the model frozen.
+
+    Raises:
+        Refusal: the model has virtual tokens already.
+    """
+    decoder, there = decoder_of(model), virtual_of(model)
+    if there is not None:
+        raise refusal("model", "one without virtual tokens", f"one with a {type(there).__name__.lower()}",
+                      "Load it anew.")
+    targets.freeze_(model)
+    setattr(decoder, name, tokens)
+    return decoder
 
 
 def check_tokens(virtual_tokens: object, start: object, start_text: object, starts: Sequence[str] = STARTS) -> None:

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from ftkit.adapters.prefix import prefix_of
-from ftkit.adapters.prompt import prompt_of
+from ftkit.adapters.virtual import virtual_of
 from ftkit.batches import collate
 from ftkit.cpu import attention_for
 from ftkit.errors import refusal
@@ -115,7 +114,8 @@ def context_length(model: nn.Module) -> int:
     config = getattr(model, "config", None)
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
     room = getattr(config, "max_position_embeddings", None) or 10**9
-    return room - sum(len(part.embedding) for part in (prompt_of(model), prefix_of(model)) if part is not None)
+    in_front = virtual_of(model)
+    return room - (in_front.virtual_tokens if in_front is not None else 0)
 
 
 def _exp(loss: float) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 from ftkit.errors import missing_package, refusal, unknown
 
 KINDS = ("forked", "serial", "dask")
+ANSWER_S = 10.0  # for a scheduler
 RETRIES = 3  # of a point whose worker died
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 
@@ -77,7 +78,7 @@ def _dask(address: str | None, jobs: int | None) -> Iterator[tuple[Executor, int
             yield client.get_executor(pure=False, retries=RETRIES), jobs or 1
         return
     try:
-        client = Client(address, timeout="10s")
+        client = Client(address, timeout=ANSWER_S)
     except (OSError, ValueError) as error:
         raise refusal("dask", "local, or the address of a scheduler that answers", address,
                       f"{type(error).__name__}: {error}") from error

@@ -31,6 +31,7 @@ class Grid:
         seeds: so many from 0, or which; None leaves the seed alone.
         groups: by name, a part with `grid`, `fixed`, `points`, `star`, `constraints`, `seeds` of its own; what it does
             not say is taken from here.
+        target: what it is for, as on the command line; empty says nothing.
     """
 
     grid: Mapping[str, Sequence] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class Grid:
     constraints: Sequence[str] = ()
     seeds: Seeds = None
     groups: Mapping[str, Mapping] = field(default_factory=dict)
+    target: str = ""
 
     def __post_init__(self):
         for name, kind, words in (("grid", Mapping, "an object"), ("fixed", Mapping, "an object"),

@@ -142,11 +142,17 @@ def _with_places(parameters: Mapping, target: Target) -> dict:
 def _asked(grid: object, target: Target) -> Grid:
     match grid:
         case Grid():
-            return grid
+            return _for(grid, target)
         case str() | Path():
-            return read_grid(grid, target)
+            return _for(read_grid(grid, target), target)
         case Mapping():
             return Grid(grid=grid)
         case Sequence():
             return Grid(points=grid)
     raise refusal("grid", "values by parameter, a list of points, or a file", json.dumps(grid, default=str))
+
+
+def _for(grid: Grid, target: Target) -> Grid:
+    if grid.target and find_target(grid.target).name != target.name:
+        raise refusal("target", f"{grid.target}, which the grid is for", target.name, "Take another grid.")
+    return grid

@@ -10,6 +10,7 @@ A point's record is written whole or not at all: a kill at any moment leaves the
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -69,10 +70,11 @@ def named(settings: Sequence[Mapping], folder: Path | None = None, words: Sequen
     """
     there = {path.name[-8:]: path.name for path in sorted((folder / POINTS).glob("*"))} if folder else {}
     differ = words or _differing(settings)
+    usual = {name: Counter(repr(one.get(name)) for one in settings).most_common(1)[0][0] for name in differ}
     points = []
     for parameters in settings:
         key = point_hash(parameters)
-        points.append(Point(there.get(key) or _words(parameters, differ) + key, dict(parameters)))
+        points.append(Point(there.get(key) or _words(parameters, differ, usual) + key, dict(parameters)))
     return points
 
 
@@ -152,12 +154,15 @@ def _differing(settings: Sequence[Mapping]) -> list[str]:
             if len({json.dumps(one.get(name), default=str) for one in settings}) > 1] or names[:1]
 
 
-def _words(parameters: Mapping, differ: Sequence[str]) -> str:
-    words = [f"{name}={_slug(parameters[name])}" for name in differ if name in parameters]
+def _words(parameters: Mapping, differ: Sequence[str], usual: Mapping[str, str]) -> str:
+    """What tells a point apart; where all of it is too long, what is not as in most points."""
+    told = [name for name in differ if name in parameters]
+    words = {name: f"{name}={_slug(parameters[name])}-" for name in told}
+    if sum(map(len, words.values())) > _WORDS_LENGTH:
+        words = {name: word for name, word in words.items() if repr(parameters[name]) != usual[name]}
     kept = ""
-    for word in words:
-        if len(kept) + len(word) < _WORDS_LENGTH:
-            kept += word + "-"
+    for word in words.values():
+        kept += word if len(kept) + len(word) <= _WORDS_LENGTH else ""
     return kept
 
 

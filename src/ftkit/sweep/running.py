@@ -84,7 +84,7 @@ def _steps(asked: Plan, executor: Executor, at_once: int) -> Iterator[Step]:
     with closing(_Slots(asked, executor, at_once, watch).points(source)) as ended:
         for point in ended:
             done += 1
-            took_s += [point.elapsed_s] if point.status == "done" else []
+            took_s += [] if point.elapsed_s is None else [point.elapsed_s]
             left = (asked.total - done) / min(at_once, max(1, asked.total - done))
             write_summary(asked)
             yield Step(point, done, asked.total, left * sum(took_s) / len(took_s) if took_s else None)

@@ -13,50 +13,12 @@ from statistics import fmean
 from ftkit.cards import Card
 from ftkit.errors import refusal, unknown
 from ftkit.methods import defaults
-from ftkit.units import bytes_to_words
+from ftkit.widgets.measures import MEASURES, metric
 
 KNOBS = ("rank", "alpha", "dropout", "target_modules", "learning_rate")
 """Always there, in this order; any other parameter in which cards differ follows."""
 SEED = "seed"
 _NO_KNOBS = ("settings", "seed", "method", "score", "out_dir")
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A metric of a trial, in words.
-
-    Args:
-        words: above its column or beside its axis, with the unit.
-        form: how a value is written; "bytes" in units that fit.
-    """
-
-    words: str
-    form: str
-
-    def written(self, value: float) -> str:
-        """A value in words."""
-        return bytes_to_words(value) if self.form == "bytes" else f"{value:{self.form}}"
-
-
-MEASURES = {
-    "held_out_loss": Measure("held-out loss (nats per token)", ".4f"),
-    "clinic": Measure("clinic, share of questions right", ".3f"),
-    "trainable": Measure("trainable parameters", ",.0f"),
-    "saved_bytes": Measure("adapter file", "bytes"),
-    "state_bytes": Measure("gradients and optimizer's memory", "bytes"),
-    "step_cpu_s": Measure("processor seconds a step", ".3f"),
-    "train_s": Measure("seconds of training", ".1f"),
-}
-SCORES, COSTS = ("held_out_loss", "clinic"), ("trainable", "saved_bytes", "state_bytes", "step_cpu_s", "train_s")
-
-
-def metric(card: Card, name: str) -> float | None:
-    """A metric of a card as a finite number; None where it has none."""
-    values = card.metrics
-    if name == "state_bytes" and {"trainable", "optimizer_bytes"} <= values.keys():
-        return 4 * values["trainable"] + values["optimizer_bytes"]  # gradients are float32
-    value = values.get(name)
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -164,6 +126,12 @@ def grid_of(cards: Iterable[Card], default: Mapping | None = None) -> Grid:
     return Grid(values, settings, _default(settings, default or {}))
 
 
+def asked_for(grid: Grid, chosen: Mapping) -> dict:
+    """What has to be said to run a choice: the usual knobs, the seed, and of the others those that are not default."""
+    return {name: value for name, value in chosen.items()
+            if name in (*KNOBS, SEED) or value != grid.default.knobs[name]}
+
+
 def with_card(grid: Grid, card: Card) -> Grid:
     """The grid with one more run; the default stays."""
     cards = [one for setting in grid.settings for one in setting.cards]
@@ -204,7 +172,8 @@ def words(value: object) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return ",".join(map(words, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def knobs_of(card: Card) -> dict:
@@ -233,18 +202,19 @@ def _default(settings: Sequence[Setting], given: Mapping) -> Setting:
     fit = [one for one in settings if all(one.knobs[name] == _fixed(value) for name, value in given.items())]
     if not fit:
         raise refusal("default", "among the cards", dict(given), "Leave it out, or give values that were run.")
-    return min(fit, key=lambda one: sum(_apart(one.knobs, other.knobs) for other in settings))
+    return min(fit, key=lambda one: sum(apart(one.knobs, other.knobs) for other in settings))
 
 
-def _apart(one: Mapping, other: Mapping) -> int:
+def apart(one: Mapping, other: Mapping) -> int:
+    """In how many knobs two choices differ."""
     return sum(one[name] != other[name] for name in one)
 
 
 def _distance(grid: Grid, setting: Setting, chosen: Mapping, moved: str) -> tuple:
     far = sum(_far(setting.knobs[name], chosen[name]) for name in grid.knobs)
-    return (_apart(setting.knobs, {name: chosen[name] for name in grid.knobs}),
+    return (apart(setting.knobs, {name: chosen[name] for name in grid.knobs}),
             moved in grid.knobs and setting.knobs[moved] != chosen[moved], far,
-            _apart(setting.knobs, grid.default.knobs))
+            apart(setting.knobs, grid.default.knobs))
 
 
 def _far(one: object, other: object) -> float:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from ftkit.axes import COLOURS, finish_
 from ftkit.cards import Card
 from ftkit.widgets.canvas import Canvas
-from ftkit.widgets.grid import MEASURES, SEED, Grid, Setting, View, words
+from ftkit.widgets.grid import SEED, Grid, Setting, View, apart
+from ftkit.widgets.measures import MEASURES
 
 DEFAULT_LOOK = {"color": "#6B6B6B", "linestyle": "--", "linewidth": 1.2}
 _HERE = {"color": COLOURS[1], "marker": "^", "linestyle": "none"}
@@ -90,8 +91,22 @@ class GridPicture:
         if costs and min(costs) > 0 and max(costs) > 10 * min(costs):
             axes.set_xscale("log")
         axes.margins(0.1)
+        self._give_room_(axes, [place[1] for setting in grid.settings
+                                if (place := _place(setting, self._cost, self._score))])
         cost, score = MEASURES[self._cost], MEASURES[self._score]
-        finish_(axes, "Score against cost", cost.words + (", bytes" if cost.form == "bytes" else ""), score.words)
+        finish_(axes, "Score against cost", cost.words + (", bytes" if cost.form == "bytes" else ""), score.words,
+                legend={"loc": "upper center", "ncols": 2})
+    def _give_room_(self, axes, scores: list[float]) -> None:
+        """Room for the legend above all points; a logarithmic scale where a few scores would squeeze the others."""
+        if not scores:
+            return
+        low, high = min(scores), max(scores)
+        if low > 0 and high > 10 * low:
+            axes.set_yscale("log")
+            axes.set_ylim(low / 1.3, high * (high / low) ** 0.4)
+            _plain_ticks_(axes.yaxis)
+        else:
+            axes.set_ylim(low - 0.1 * (high - low or 1), high + 0.4 * (high - low or 1))
 
 
 def told(view: View, cost: str, score: str) -> str:
@@ -110,15 +125,10 @@ def told(view: View, cost: str, score: str) -> str:
 
 def caption(grid: Grid) -> str:
     """What to look at."""
-    varied = {name: values for name, values in grid.knobs.items() if len(values) > 1}
-    return (f"Left, look at how far the solid curves part from the dashed ones: less than the seeds differ among "
-            f"themselves is no difference. Right, look for points lower or higher than the square at no more cost. "
-            f"Measured: {len(grid.settings)} settings, each around one default: "
-            f"{'; '.join(f'{name} {_some(values)}' for name, values in varied.items())}.")
-
-
-def _some(values: Sequence) -> str:
-    return " ".join(words(value) for value in values)
+    near = sum(apart(setting.knobs, grid.default.knobs) == 1 for setting in grid.settings)
+    return ("Left, look at how far the solid curves part from the dashed ones: less than the seeds differ among "
+            "themselves is no difference. Right, look for points lower or higher than the square at no more cost. "
+            f"{len(grid.settings)} settings were measured, {near} of them one change away from the default.")
 
 
 def _curve(card: Card | None) -> tuple[list, list]:

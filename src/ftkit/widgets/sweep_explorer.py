@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from ftkit.cards import Card
 from ftkit.errors import unknown
 from ftkit.widgets import grid_picture, point
-from ftkit.widgets.grid import COSTS, MEASURES, SCORES, SEED, View, compute, grid_of, knobs_of, metric, with_card, words
+from ftkit.widgets.grid import SEED, View, asked_for, compute, grid_of, knobs_of, with_card, words
 from ftkit.widgets.knob import Knob
 from ftkit.widgets.live_trial import ENDED, LiveTrial
+from ftkit.widgets.measures import COSTS, MEASURES, SCORES, metric
 from ftkit.widgets.shell import Shell
 from ftkit.widgets.still import Still, image, paragraph, status, table
 
@@ -156,8 +157,8 @@ class SweepExplorer(Shell):
         self._draw_(view)
         self._look.value = paragraph(grid_picture.caption(self._grid))
         self._table.value = table(*view.table)
-        self._command.value = point.command(self._stem, self._chosen)
-        self._file.value = point.parameter_file(self._chosen)
+        asked = asked_for(self._grid, self._chosen)
+        self._command.value, self._file.value = point.command(self._stem, asked), point.parameter_file(asked)
         self._say_(view.text)
 
     def _draw_(self, view: View) -> None:

@@ -15,7 +15,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 
 from ftkit.errors import Refusal
 
@@ -34,9 +33,8 @@ def events(trial) -> Iterator[dict]:
         yield {"record": record}
     peak_gib = resident_peak_gib()
     yield {"asking": True}
-    parameters = asdict(trial) | {"settings": dict(begun.prepared.settings), "learning_rate": begun.learning_rate}
-    parameters.pop("seed")
-    yield {"done": {"parameters": parameters, "metrics": begun.metrics() | {"peak_gib": peak_gib} | begun.scores()}}
+    metrics = begun.metrics() | {"peak_gib": peak_gib} | begun.scores()
+    yield {"done": {"parameters": trials.parameters_of(begun, "held_out"), "metrics": metrics}}
 
 
 def main() -> int:
