@@ -11,7 +11,7 @@ from statistics import fmean
 from ftkit.cards import Card
 
 GROUP = "tuning"
-MOST_OUTSIDE = 3  # rates beyond those of the plan
+MOST_OUTSIDE = 2  # rates beyond those of the plan
 
 
 def measured(plan: Mapping, cards_of: Callable[[list[dict]], list[Card]]) -> dict[str, list[Card]]:

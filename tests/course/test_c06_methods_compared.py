@@ -127,7 +127,7 @@ def test_a_best_rate_at_an_end_brings_the_next_one_in(tuning, lowest, further):
 
 def test_the_search_for_a_rate_ends(tuning):
     rounds, best = run_out(tuning, [1.0, 2.0], lambda rate, seed: -rate)
-    assert best == 16.0 and len(rounds) == 1 + tuning.MOST_OUTSIDE + 1
+    assert best == 8.0 and len(rounds) == 1 + tuning.MOST_OUTSIDE + 1
 
 
 def test_the_plan_tunes_each_row_and_reports_other_seeds(tuning):
