@@ -112,7 +112,7 @@ def test_the_settings_say_what_was_meant():
     (lambda: FreezeConfig(layers=2, modules="mlp"), "layers must be left out beside freeze_ratio or modules, got 2"),
     (lambda: trained(layers=5), "layers must be a whole number from 1 to 4, the layers of this model, got 5"),
     (lambda: trained(layers=True), "layers must be a whole number from 1 to 4, .*got True"),
-    (lambda: trained(freeze_ratio=1), "freeze_ratio must be below 1, so that something is trained, got 1"),
+    (lambda: trained(freeze_ratio=0.9), "freeze_ratio must be small enough for one of 4 layers to be trained, got 0.9"),
     (lambda: trained(modules="mpl"), "modules must be 'attention', 'mlp' or names of modules in the layers, got 'mpl'. "
                                      "A layer of this model has input_layernorm, mlp, mlp.act_fn"),
     (lambda: trained(modules="lm_head"), "names of modules in the layers, got 'lm_head'"),

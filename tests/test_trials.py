@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import torch
 
 from ftkit import methods, trials
 from ftkit.errors import Refusal
@@ -85,3 +86,10 @@ def test_every_seeded_method_gets_the_trials_seed():
 def test_cards_of_one_setting_differ_in_the_seed_alone():
     one, other = (trials.parameters_of(begin(Trial(seed=seed, max_steps=1)), "held_out") for seed in (1, 2))
     assert one == other and "seed" not in one["settings"]
+
+
+def test_a_qlora_trial_loads_the_base_in_4_bits_by_itself():
+    begun = begin(Trial("qlora", {"rank": 2}, max_steps=1, batch_size=2, records=4))
+    assert [one["step"] for one in begun.records()] == [1]
+    assert begun.prepared.model.model.layers[0].mlp.up_proj.base.weight.dtype == torch.uint8
+    assert begun.metrics()["total"] == 4_333_248 + begun.prepared.trainable

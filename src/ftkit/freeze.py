@@ -4,6 +4,7 @@ Knows nothing about training, files or what else a method may add to a model.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import nn
@@ -78,13 +79,10 @@ def freeze_(model: nn.Module, config: FreezeConfig) -> nn.Module:
     paths = targets.layers_of(model)
     frozen = _frozen_layers(paths, config)
     kept = set(_kept_inside(model, frozen, config.modules)) | set(paths) - set(frozen)
-    stack = paths[0].rpartition(".")[0]
     for name, parameter in model.named_parameters():
-        inside = name.startswith(f"{stack}.") if stack else name.split(".")[0].isdecimal()
-        parameter.requires_grad_(any(name == path or name.startswith(f"{path}.") for path in kept) if inside
-                                 else config.embeddings_and_head)
+        parameter.requires_grad_(_is_under(name, kept) if _is_under(name, paths) else config.embeddings_and_head)
     if not targets.trainable(model):
-        raise refusal("freeze_ratio", "below 1, so that something is trained", config.freeze_ratio,
+        raise refusal("freeze_ratio", f"small enough for one of {len(paths)} layers to be trained", config.freeze_ratio,
                       "Or set embeddings_and_head=True.")
     return model
 
@@ -102,8 +100,7 @@ def _kept_inside(model: nn.Module, frozen: list[str], modules: tuple[str, ...]) 
     if not modules:
         return []
     named = _named_modules(model, modules)
-    inside = [name for name, _ in model.named_parameters() if any(name.startswith(f"{path}.") for path in frozen)]
-    return [name for name in inside if not any(name.startswith(f"{path}.") for path in named)]
+    return [name for name, _ in model.named_parameters() if _is_under(name, frozen) and not _is_under(name, named)]
 
 
 def _named_modules(model: nn.Module, modules: tuple[str, ...]) -> list[str]:
@@ -113,8 +110,8 @@ def _named_modules(model: nn.Module, modules: tuple[str, ...]) -> list[str]:
         if wanted in (ATTENTION, MLP):
             paths = [path for parts in parts_of(model) for path in getattr(parts, wanted)]
         else:
-            paths = [path for path, _ in model.named_modules() if targets.ends_with(path, wanted)
-                     and any(path.startswith(f"{layer}.") for layer in layers)]
+            paths = [path for path, _ in model.named_modules()
+                     if targets.ends_with(path, wanted) and _is_under(path, layers)]
         if not paths:
             inside = {path.removeprefix(f"{layers[0]}.") for path, _ in model.named_modules()
                       if path.startswith(f"{layers[0]}.")}
@@ -122,3 +119,7 @@ def _named_modules(model: nn.Module, modules: tuple[str, ...]) -> list[str]:
                           f"A layer of this model has {', '.join(sorted(inside))}.")
         found += paths
     return found
+
+
+def _is_under(name: str, paths: Iterable[str]) -> bool:
+    return any(name == path or name.startswith(f"{path}.") for path in paths)

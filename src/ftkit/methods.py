@@ -30,7 +30,7 @@ SMALL_MODEL = 20_000_000
 """Up to how many parameters a model counts as small in `LEARNING_RATES`."""
 
 LEARNING_RATES = {"full": (1e-3, 1e-5), "freeze": (2e-3, 2e-5), "bitfit": (1e-1, 4e-4), "adapter": (1e-2, 3e-4),
-                  "prefix": (0.15, 1e-2), "prompt": (0.3, 3e-2), "lora": (4e-3, 2e-4), "qlora": (4e-3, 2e-4)}
+                  "prefix": (0.45, 1e-2), "prompt": (0.9, 3e-2), "lora": (4e-3, 2e-4), "qlora": (4e-3, 2e-4)}
 """By method, for small models and for larger ones. A narrow model needs larger steps: with Adam each weight moves by
 about the learning rate, and an output sums over as many moves as the layer is wide. A method that trains less needs
 larger steps too. Those for small models lie near the best of the rates that lesson 06 tries on the embedded base, by
