@@ -153,7 +153,8 @@ def test_the_plan_tunes_each_row_and_reports_other_seeds(tuning):
 # ---- what ships: cards, page, claims
 
 CODE = ("setup", "setup-more", "parameters", "rows", "material", "freeze-hand", "listing-run", "shapes",
-        "listing-count", "cards-of-rows", "cards", "table-rows", "choose", "choose-show")  # what the page tells
+        "listing-count", "cards-of-rows", "cards", "table-rows", "choose", "choose-show",
+        "break-rate")  # what the page tells
 
 
 def computed():
@@ -317,6 +318,36 @@ def test_what_the_lesson_counts_is_so(lesson):
     assert {name.split(".")[-2] for name, _ in lesson.shape_of("falcon", {}).named_parameters()
             if name.endswith(".bias")} == {"input_layernorm", "ln_f"}
     assert min(shares[0] for shares in listing(lesson).values()) > 0.3
+
+
+def test_what_the_lesson_says_about_the_figures_is_so(lesson):
+    rows = {row["name"]: row for row in lesson.rows}
+    score, general = ({name: row[what].value for name, row in rows.items()} for what in ("test", "general"))
+    step = {name: row["step_cpu_s"] / rows["full"]["step_cpu_s"] for name, row in rows.items()}
+    assert 0.4 < score["full"] < score["the listing"] < 0.6 and 0.14 < score["LoRA"] < 0.2
+    assert all(score["LoRA"] / 4 < score[name] < score["LoRA"] / 2 for name in ("adapter Houlsby", "adapter Pfeiffer"))
+    assert max(score[name] for name in ("prefix", "BitFit", "prompt")) < 0.02
+    assert 0.75 < step["LoRA"] < 0.85 and step["freeze bottom half"] < step["LoRA"] and step["QLoRA"] > 1
+    assert all(step[name] < step["prompt"] for name in ("BitFit", "adapter Pfeiffer", "freeze bottom half"))
+    assert rows["QLoRA"]["test"].high > score["LoRA"] > rows["QLoRA"]["test"].low
+    assert general["freeze bottom half"] > 0.35 and max(general[name] for name in (
+        "full", "freeze top half", "BitFit", "prefix")) < 0.01
+    rates = {name: dict(lesson.tried(name)) for name in rows}
+    assert rates["LoRA"][0.032] > 30 * rates["LoRA"][0.008] and lesson.tuned_rates["LoRA"] == 0.008
+    assert max(lesson.tuned_rates.values()) > 100 * min(lesson.tuned_rates.values())
+    beside = lesson.one_rate_for_all()
+    assert beside["prefix"][0] > 10 and beside["prefix"][1] < 1
+    at_one, tuned = ([pair[part] for pair in (beside["freeze attention"], beside["LoRA"])] for part in (0, 1))
+    assert at_one[0] > at_one[1] and tuned[0] < tuned[1]
+
+
+def test_what_the_lesson_says_about_a_hundred_records_is_so(lesson):
+    full, lora = (recorded.values(found, "held_out_loss") for found in (
+        lesson.small["full at 0.002"], lesson.small["LoRA at 0.008"]))
+    assert abs(fmean(full) - fmean(lora)) < 0.02 and 0.5 < stdev(full) / stdev(lora) < 2
+    assert sorted(range(5), key=full.__getitem__)[-2:] == sorted(range(5), key=lora.__getitem__)[-2:]  # the hard seeds
+    right = [fmean(recorded.values(found, "clinic")) for found in lesson.small.values()]
+    assert right[0] > right[1] + 0.05
 
 
 if __name__ == "__main__":
