@@ -116,7 +116,8 @@ def test_a_plan_with_methods_tunes_them_and_ships_the_three_groups(lesson_cards,
     training.write_text("""
 def train(out_dir: str, method: str = "", learning_rate: float = 0.0, records: int = 0, score: str = "", seed: int = 0):
     from ftkit.runs import open_run
-    with open_run(out_dir, {"method": method, "learning_rate": learning_rate, "records": records}, seed=seed) as run:
+    parameters = {"method": method, "learning_rate": learning_rate, "records": records}
+    with open_run(out_dir, parameters, name="trial", seed=seed) as run:
         return run.finish({"held_out_loss": abs(learning_rate - 8)}).metrics
 """)
     grids = tmp_path / "src/ftkit/course/assets/grids"
