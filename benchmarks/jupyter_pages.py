@@ -70,9 +70,17 @@ def _wait_for(address: str, server: subprocess.Popen, log: Path) -> None:
 
 
 def open_notebook(page, address: str, name: str) -> None:
-    """Opens a notebook and waits until its kernel can be used."""
-    page.goto(f"{address}/lab/tree/{name}?reset")
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=SHOWN_MS)
+    """Opens a notebook in a workspace of its own, and waits until its kernel can be used.
+
+    Where a kernel takes long to start, the page gives it up and asks for one: the one it proposes is taken.
+    """
+    page.goto(f"{address}/lab/workspaces/{Path(name).stem}/tree/{name}")
+    idle = page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+    proposed = page.locator(".jp-Dialog button", has_text="Select")
+    idle.or_(proposed).first.wait_for(timeout=SHOWN_MS)
+    if proposed.count():
+        proposed.last.click()
+        idle.wait_for(timeout=SHOWN_MS)
 
 
 def start_cell(page, number: int = 0) -> None:
@@ -81,6 +89,8 @@ def start_cell(page, number: int = 0) -> None:
     prompt = cell.locator(".jp-InputPrompt").first
     before = prompt.inner_text()
     for _ in range(PRESSES):
+        if page.locator(".jp-Dialog").count():
+            raise AssertionError(f"a dialog is in the way: {page.locator('.jp-Dialog').first.inner_text()}")
         cell.locator(".cm-content").first.click(timeout=SHOWN_MS)
         page.keyboard.press("Control+Enter")
         for _ in range(20):

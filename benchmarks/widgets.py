@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 CHANGES = 20
+SLIDER = 4  # the learning rate's: its values were all measured by themselves, so each step shows another picture
 LESSON = "05_rank_alpha_dropout"
 CELL = """from ftkit.cards import Card
 from ftkit.files import read_json
@@ -41,9 +42,9 @@ WATCH = """() => {
 
 
 def slide(page, changes: int) -> list[float]:
-    """Milliseconds from each key on the first slider to the changed picture."""
+    """Milliseconds from each key on the slider to the changed picture."""
     page.evaluate(WATCH)
-    slider = page.get_by_role("slider").first
+    slider = page.get_by_role("slider").nth(SLIDER)
     slider.focus()
     for done in range(changes):
         page.keyboard.press("ArrowLeft" if done % 2 else "ArrowRight")

@@ -33,8 +33,8 @@ CELLS = {
               "model(**tokenizer('the sea', return_tensors='pt')).logits.sum()"),
     "bar": "from tqdm.auto import tqdm\nprint(tqdm.__mro__[1])",
     "widget": "import ipywidgets\nipywidgets.IntSlider(3).keys",
-    "still widget": ("from ftkit.widgets.loss_watcher import LossWatcher\n"
-                     "LossWatcher(2, held_out=False)"),
+    "still widget": ("from ftkit.widgets.quant_explorer import QuantExplorer\n"
+                     "QuantExplorer(seed=1)"),
     "magic": "%config InlineBackend.figure_format",
     "where": ("import multiprocessing, pathlib, signal, threading\n"
               "print(__name__, sys.argv[0].split('/')[-1], multiprocessing.get_start_method(),\n"

@@ -110,9 +110,12 @@ def _serve(line: Connection, search_path: tuple[str, ...]) -> None:
 
 @cache
 def _search_path(python_path: str | None) -> tuple[str, ...]:
-    """Where a fresh interpreter looks for modules: not where the caller's script lies."""
+    """Where a fresh kernel looks for modules: in its folder, behind the standard library, not beside the caller."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     env |= {"PYTHONPATH": python_path} if python_path else {}
     code = "import sys; print(*sys.path[1:], sep='\\n')"
     said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
-    return tuple(said.splitlines())
+    paths = said.splitlines()
+    packages = [Path(one).name in ("site-packages", "dist-packages") for one in paths]
+    paths.insert(packages.index(True) if any(packages) else 0, "")  # IPython does it, where the prepared process lets it
+    return tuple(paths)
