@@ -19,7 +19,9 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
+
+import tuning  # noqa: E402
 
 from ftkit.cards import CARD, Card, read_card  # noqa: E402
 from ftkit.course import recorded  # noqa: E402
@@ -106,6 +108,13 @@ def swept(grid: Mapping, folder: Path, jobs: int = JOBS) -> dict[str, list[Card]
     return {name: cards_of(points, folder, jobs) for name, points in groups.items()}
 
 
+def trained(grid: Mapping, folder: Path, jobs: int = JOBS) -> dict[str, list[Card]]:
+    """The cards of each group of a grid, or of a plan in which what is run depends on what came before."""
+    if "methods" not in grid:
+        return swept(grid, folder, jobs)
+    return tuning.measured(grid, lambda points: cards_of(points, folder, jobs))
+
+
 def run_again(lesson: str, build: Path, seeds: int) -> dict[str, list[Card]]:
     """The cards of each experiment of a lesson's notebook."""
     notebook = measured_part(lesson, build)
@@ -125,10 +134,11 @@ def main() -> None:
     parser.add_argument("--build", default=str(ROOT / "build" / "cards"))
     options = parser.parse_args()
     build = Path(options.build) / options.lesson
-    found = (swept(read_json(grids[options.lesson]), build, options.jobs) if options.lesson in grids
+    found = (trained(read_json(grids[options.lesson]), build, options.jobs) if options.lesson in grids
              else run_again(options.lesson, build, options.seeds))
     for experiment, cards in found.items():
-        print(recorded.ship(options.lesson, experiment, cards, shipped).relative_to(ROOT))
+        fewest = 1 if experiment == tuning.GROUP else recorded.FEWEST_SEEDS  # it chose a rate, and is not reported
+        print(recorded.ship(options.lesson, experiment, cards, shipped, fewest).relative_to(ROOT))
     if refresh(ROOT / "lessons" / f"{options.lesson}.md", shipped):
         print(f"lessons/{options.lesson}.md: figures renewed")
 

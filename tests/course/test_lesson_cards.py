@@ -109,3 +109,29 @@ def train(out_dir: str, rank: int = 8, seed: int = 0):
     assert len(list((tmp_path / "build/98_shapes/points").iterdir())) == 6
     training.write_text("def train(out_dir: str, rank: int = 8, seed: int = 0):\n    raise ValueError")
     lesson_cards.main()  # what is done is read, not run again
+
+
+def test_a_plan_with_methods_tunes_them_and_ships_the_three_groups(lesson_cards, tmp_path, monkeypatch):
+    training = tmp_path / "training.py"
+    training.write_text("""
+def train(out_dir: str, method: str = "", learning_rate: float = 0.0, records: int = 0, score: str = "", seed: int = 0):
+    from ftkit.runs import open_run
+    parameters = {"method": method, "learning_rate": learning_rate, "records": records}
+    with open_run(out_dir, parameters, name="trial", seed=seed) as run:
+        return run.finish({"held_out_loss": abs(learning_rate - 8)}).metrics
+""")
+    grids = tmp_path / "src/ftkit/course/assets/grids"
+    grids.mkdir(parents=True)
+    (grids / "98_shapes.json").write_text("""{"methods": {"a": {"method": "full", "rates": [1, 2, 4]}}, "fixed": {},
+        "tuning_seeds": [100], "seeds": [0, 1, 2], "small": {"rows": ["a"], "records": 9, "seeds": [0, 1, 2]}}""")
+    (tmp_path / "lessons").mkdir()
+    (tmp_path / "lessons" / "98_shapes.md").write_text("")
+    monkeypatch.setattr(lesson_cards, "ROOT", tmp_path)
+    monkeypatch.setattr(lesson_cards, "TRAINING", f"{training}:train")
+    monkeypatch.setattr(sys, "argv", ["", "98_shapes", "--build", str(tmp_path / "build")])
+    lesson_cards.main()
+    shipped = tmp_path / "src/ftkit/course/assets/cards"
+    tried = recorded.shipped("98_shapes", "tuning", shipped, fewest_seeds=1)
+    assert [card.parameters["learning_rate"] for card in tried] == [1, 2, 4, 8, 16]
+    assert recorded.values(recorded.shipped("98_shapes", "table", shipped), "held_out_loss") == [0.0] * 3
+    assert [card.parameters["records"] for card in recorded.shipped("98_shapes", "small", shipped)] == [9] * 3

@@ -122,6 +122,15 @@ def test_an_unknown_experiment_gets_the_nearest_name(tmp_path):
         recorded.shipped("98_shapes", "frist", tmp_path)
 
 
+def test_runs_that_only_chose_something_may_have_fewer_seeds_if_one_says_so(tmp_path):
+    with pytest.raises(Refusal, match="runs with 3 seeds or more of each setting, got 1"):
+        recorded.ship("98_shapes", "tuning", cards((0.8,)), tmp_path)
+    recorded.ship("98_shapes", "tuning", cards((0.8,)), tmp_path, fewest_seeds=1)
+    assert recorded.shipped("98_shapes", "tuning", tmp_path, fewest_seeds=1) == cards((0.8,))
+    with pytest.raises(Refusal, match="runs with 3 seeds or more of each setting, got 1"):
+        recorded.shipped("98_shapes", "tuning", tmp_path)
+
+
 def test_unfinished_cards_are_not_shipped(tmp_path):
     with pytest.raises(Refusal, match="must be a finished run, got 'failed'"):
         recorded.ship("98_shapes", "first", cards(status="failed"), tmp_path)

@@ -41,17 +41,18 @@ def experiments(stem: str, folder: str | Path = CARDS) -> list[str]:
     return sorted(path.stem for path in (folder / stem).glob("*.json"))
 
 
-def shipped(stem: str, experiment: str, folder: str | Path = CARDS) -> list[Card]:
+def shipped(stem: str, experiment: str, folder: str | Path = CARDS, fewest_seeds: int = FEWEST_SEEDS) -> list[Card]:
     """The cards of one experiment, in the order of parameters and seeds in which they were measured.
 
     Args:
         stem: the lesson, as in "00_start_here".
         experiment: its name, as in `experiments`.
         folder: where the cards of all lessons stand.
+        fewest_seeds: of each setting; fewer than three only where the runs chose something and are not reported.
 
     Raises:
         Refusal: no such lesson or experiment, a damaged file, a run that was not finished, or one setting with fewer
-            than three seeds.
+            seeds.
     """
     if experiment not in experiments(stem, folder):
         raise unknown("experiment", experiment, experiments(stem, folder))
@@ -59,17 +60,18 @@ def shipped(stem: str, experiment: str, folder: str | Path = CARDS) -> list[Card
     content = read_json(path)
     if not isinstance(content, list) or not content:
         raise refusal(path.name, "a list of run cards", content, _remake(stem))
-    return _checked([_card(entry, place, path) for place, entry in enumerate(content)], path)
+    return _checked([_card(entry, place, path) for place, entry in enumerate(content)], path, fewest_seeds)
 
 
-def ship(stem: str, experiment: str, cards: Sequence[Card], folder: str | Path = CARDS) -> Path:
+def ship(stem: str, experiment: str, cards: Sequence[Card], folder: str | Path = CARDS,
+         fewest_seeds: int = FEWEST_SEEDS) -> Path:
     """The file that now holds the cards of one experiment, for `shipped`.
 
     Raises:
-        Refusal: a run that was not finished, or one setting with fewer than three seeds.
+        Refusal: a run that was not finished, or one setting with fewer seeds than `fewest_seeds`.
     """
     path = Path(folder) / stem / f"{experiment}.json"
-    return write_json(path, [asdict(card) for card in _checked(list(cards), path)])
+    return write_json(path, [asdict(card) for card in _checked(list(cards), path, fewest_seeds)])
 
 
 def values(cards: Sequence[Card], metric: str) -> list[float]:
@@ -178,7 +180,7 @@ def _card(entry: object, place: int, path: Path) -> Card:
         raise refusal(f"{path.name}[{place}]", "a run card", str(error), _remake(path.parent.name)) from error
 
 
-def _checked(cards: list[Card], path: Path) -> list[Card]:
+def _checked(cards: list[Card], path: Path, fewest_seeds: int) -> list[Card]:
     seeds: dict[str, set[int]] = {}
     for card in cards:
         if card.status != "done":
@@ -186,8 +188,8 @@ def _checked(cards: list[Card], path: Path) -> list[Card]:
                           _remake(path.parent.name))
         seeds.setdefault(repr(sorted(_setting(card).items())), set()).add(card.seed)
     fewest = min(map(len, seeds.values()), default=0)
-    if fewest < FEWEST_SEEDS:
-        raise refusal(path.name, f"runs with {FEWEST_SEEDS} seeds or more of each setting", fewest,
+    if fewest < fewest_seeds:
+        raise refusal(path.name, f"runs with {fewest_seeds} seeds or more of each setting", fewest,
                       _remake(path.parent.name))
     return cards
 
