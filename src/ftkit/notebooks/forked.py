@@ -117,5 +117,5 @@ def _search_path(python_path: str | None) -> tuple[str, ...]:
     said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     paths = said.splitlines()
     packages = [Path(one).name in ("site-packages", "dist-packages") for one in paths]
-    paths.insert(packages.index(True) if any(packages) else 0, "")  # IPython does it, where the prepared process lets it
+    paths.insert(packages.index(True) if any(packages) else 0, "")  # as IPython does it
     return tuple(paths)
