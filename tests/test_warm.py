@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 JOBS = '''
 import os, subprocess, sys, threading, time
+from pathlib import Path
 from ftkit import warm
 
 def state(answer):
