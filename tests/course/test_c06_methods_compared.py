@@ -242,7 +242,7 @@ def evidence(lesson):
     spread = {name: stdev(recorded.values(found, "held_out_loss")) for name, found in lesson.small.items()}
     return {
         "C11, BitFit": f"rates tuned, {n} seeds: biases alone, {rows['BitFit']['trainable_share']:.2f} % of the "
-                       f"numbers, score {told(rows['BitFit']['test'])}, {scored('LoRA', 'LoRA q,v')}; general exam "
+                       f"numbers, score {told(rows['BitFit']['test'])}, {scored('LoRA', 'LoRA q+v')}; general exam "
                        f"{told(rows['BitFit']['general'])} and {told(rows['LoRA']['general'])}; scale tiny",
         "C14": f"rates tuned, {n} seeds, LoRA less full fine-tuning: score "
                f"{told(against('LoRA', 'full', 'test'), '+.2f')}, held-out loss "
