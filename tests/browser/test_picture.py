@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import struct
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,6 +40,12 @@ def executed(folder: Path, error: str | None = None) -> Path:
     return page
 
 
+def apart(function, *arguments):
+    """The function's result, from a thread of its own: the browser of the other tests may be open in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *arguments).result()
+
+
 def size_px(png: Path) -> tuple[int, int]:
     """Width and height, which stand in the first block of a PNG file."""
     return struct.unpack(">II", png.read_bytes()[16:24])
@@ -55,9 +62,9 @@ def browser(picture):
 
 def test_the_picture_holds_the_chosen_cells_at_twice_the_size(picture, browser, tmp_path, capsys):
     page, one, two = executed(tmp_path), tmp_path / "figures" / "one.png", tmp_path / "two.png"
-    assert picture.main(["--page", str(page), "--out", str(one)]) == 0
+    assert apart(picture.main, ["--page", str(page), "--out", str(one)]) == 0
     assert "one.png: 1 cell(s) of 00_start_here.html" in capsys.readouterr().out
-    assert picture.take(page, two, ["result", "doctor"], browser) == 2
+    assert apart(picture.take, page, two, ["result", "doctor"], browser) == 2
     width = picture.WIDTH_PX * picture.SCALE
     assert width >= size_px(one)[0] == size_px(two)[0] > 0.9 * width  # the page has a margin
     assert size_px(two)[1] > size_px(one)[1] + 40 * 10 * picture.SCALE  # 40 lines more, each over 10 px high
@@ -71,7 +78,7 @@ def test_lesson_00_has_the_cells_that_the_picture_is_made_of(picture):
 @pytest.mark.parametrize("cell", ["resutl", "silent"])
 def test_a_cell_that_is_not_there_or_shows_nothing_is_refused(cell, picture, browser, tmp_path):
     with pytest.raises(Refusal, match="--cell must be the id or tag of a cell with an output on 00_start_here.html"):
-        picture.take(executed(tmp_path), tmp_path / "p.png", [cell], browser)
+        apart(picture.take, executed(tmp_path), tmp_path / "p.png", [cell], browser)
 
 
 def test_a_missing_page_is_refused_with_the_command_that_makes_it(picture, tmp_path):

@@ -84,8 +84,24 @@ def test_a_run_that_fails_or_leaves_no_card_is_refused(lesson_cards, tmp_path, w
         lesson_cards.measure(path, "first", {}, 0, tmp_path / "run")
 
 
-def test_the_trainings_of_a_grid_run_once_each_and_their_cards_go_into_the_kit_by_group(lesson_cards, tmp_path,
-                                                                                        monkeypatch):
+@pytest.fixture
+def make_cards_of(lesson_cards, tmp_path, monkeypatch):
+    """Makes the cards of a lesson from the text of its grid and a file with the training."""
+    def make(grid, training):
+        for folder in ("src/ftkit/course/assets/grids", "lessons"):
+            (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / "src/ftkit/course/assets/grids/98_shapes.json").write_text(grid)
+        (tmp_path / "lessons/98_shapes.md").write_text("")
+        monkeypatch.setattr(lesson_cards, "ROOT", tmp_path)
+        monkeypatch.setattr(lesson_cards, "TRAINING", f"{training}:train")
+        monkeypatch.setattr(sys, "argv", ["", "98_shapes", "--build", str(tmp_path / "build")])
+        lesson_cards.main()
+
+    return make
+
+
+def test_the_trainings_of_a_grid_run_once_each_and_their_cards_go_into_the_kit_by_group(lesson_cards, make_cards_of,
+                                                                                         tmp_path, monkeypatch):
     training = tmp_path / "training.py"
     training.write_text("""
 def train(out_dir: str, rank: int = 8, seed: int = 0):
@@ -93,16 +109,8 @@ def train(out_dir: str, rank: int = 8, seed: int = 0):
     with open_run(out_dir, {"rank": rank}, name="trial", seed=seed) as run:
         return run.finish({"score": rank + seed / 10}).metrics
 """)
-    grids = tmp_path / "src/ftkit/course/assets/grids"
-    grids.mkdir(parents=True)
-    (grids / "98_shapes.json").write_text(
-        '{"seeds": 3, "groups": {"one": {"points": [{"rank": 2}, {"rank": 4}]}, "two": {"points": [{"rank": 4}]}}}')
-    (tmp_path / "lessons").mkdir()
-    (tmp_path / "lessons" / "98_shapes.md").write_text("")
-    monkeypatch.setattr(lesson_cards, "ROOT", tmp_path)
-    monkeypatch.setattr(lesson_cards, "TRAINING", f"{training}:train")
-    monkeypatch.setattr(sys, "argv", ["", "98_shapes", "--build", str(tmp_path / "build")])
-    lesson_cards.main()
+    make_cards_of('{"seeds": 3, "groups": {"one": {"points": [{"rank": 2}, {"rank": 4}]}, "two": {"points": '
+                  '[{"rank": 4}]}}}', training)
     shipped = tmp_path / "src/ftkit/course/assets/cards"
     assert recorded.values(recorded.shipped("98_shapes", "one", shipped), "score") == [2.0, 2.1, 2.2, 4.0, 4.1, 4.2]
     assert recorded.values(recorded.shipped("98_shapes", "two", shipped), "score") == [4.0, 4.1, 4.2]
@@ -111,7 +119,7 @@ def train(out_dir: str, rank: int = 8, seed: int = 0):
     lesson_cards.main()  # what is done is read, not run again
 
 
-def test_a_plan_with_methods_tunes_them_and_ships_the_three_groups(lesson_cards, tmp_path, monkeypatch):
+def test_a_plan_with_methods_tunes_them_and_ships_the_three_groups(make_cards_of, tmp_path):
     training = tmp_path / "training.py"
     training.write_text("""
 def train(out_dir: str, method: str = "", learning_rate: float = 0.0, records: int = 0, score: str = "", seed: int = 0):
@@ -120,16 +128,9 @@ def train(out_dir: str, method: str = "", learning_rate: float = 0.0, records: i
     with open_run(out_dir, parameters, name="trial", seed=seed) as run:
         return run.finish({"held_out_loss": abs(learning_rate - 8)}).metrics
 """)
-    grids = tmp_path / "src/ftkit/course/assets/grids"
-    grids.mkdir(parents=True)
-    (grids / "98_shapes.json").write_text("""{"methods": {"a": {"method": "full", "rates": [1, 2, 4]}}, "fixed": {},
-        "tuning_seeds": [100], "seeds": [0, 1, 2], "small": {"rows": ["a"], "records": 9, "seeds": [0, 1, 2]}}""")
-    (tmp_path / "lessons").mkdir()
-    (tmp_path / "lessons" / "98_shapes.md").write_text("")
-    monkeypatch.setattr(lesson_cards, "ROOT", tmp_path)
-    monkeypatch.setattr(lesson_cards, "TRAINING", f"{training}:train")
-    monkeypatch.setattr(sys, "argv", ["", "98_shapes", "--build", str(tmp_path / "build")])
-    lesson_cards.main()
+    make_cards_of("""{"methods": {"a": {"method": "full", "rates": [1, 2, 4]}}, "fixed": {},
+        "tuning_seeds": [100], "seeds": [0, 1, 2], "small": {"rows": ["a"], "records": 9, "seeds": [0, 1, 2]}}""",
+                  training)
     shipped = tmp_path / "src/ftkit/course/assets/cards"
     tried = recorded.shipped("98_shapes", "tuning", shipped, fewest_seeds=1)
     assert [card.parameters["learning_rate"] for card in tried] == [1, 2, 4, 8, 16]

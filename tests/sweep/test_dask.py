@@ -63,7 +63,7 @@ def kill_the_first_worker_of_2(out: Path, client) -> None:
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """A sweep on two workers, one of them killed while it works on a point."""
-    here, folder = Path.cwd(), tmp_path_factory.mktemp("dask")
+    here, folder, variables = Path.cwd(), tmp_path_factory.mktemp("dask"), dict(os.environ)
     os.chdir(folder)
     Path("slow.py").write_text(SLOW)
     try:
@@ -76,6 +76,7 @@ def killed(tmp_path_factory):
             killer.join()
     finally:
         os.chdir(here)
+    assert dict(os.environ) == variables  # Dask sets some where it starts workers: nothing would be forked here then
     return folder / "out", ended
 
 

@@ -72,7 +72,7 @@ def _dask(address: str | None, jobs: int | None) -> Iterator[tuple[Executor, int
     except ImportError as error:
         raise missing_package("distributed", "cluster") from error
     if address is None:
-        with _without_main(), \
+        with _same_variables(), _without_main(), \
                 LocalCluster(n_workers=jobs or 1, threads_per_worker=1, dashboard_address=None) as cluster, \
                 Client(cluster) as client:
             yield client.get_executor(pure=False, retries=RETRIES), jobs or 1
@@ -84,6 +84,17 @@ def _dask(address: str | None, jobs: int | None) -> Iterator[tuple[Executor, int
                       f"{type(error).__name__}: {error}") from error
     with client:
         yield client.get_executor(pure=False, retries=RETRIES), jobs or max(1, sum(client.nthreads().values()))
+
+
+@contextmanager
+def _same_variables() -> Iterator[None]:
+    """Afterwards the variables are as they were: Dask sets threads and a hash seed where it starts workers."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextmanager
