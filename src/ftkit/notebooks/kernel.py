@@ -9,6 +9,7 @@ import sysconfig
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,16 +106,18 @@ class PeakMemory:
         return self.peak_bytes / GIB
 
     def _watch(self):
+        self._sample()
         while not self._stopped.wait(SAMPLE_EVERY_S):
             self._sample()
 
     def _sample(self):
-        try:
-            family = [self._process, *self._process.children(recursive=True)]
-            total = sum(process.memory_info().rss for process in family)
-        except psutil.Error:  # a process that ended between being listed and being asked
-            return
-        self.peak_bytes = max(self.peak_bytes, total, _own_peak_bytes(self._process))
+        total = own = 0
+        with suppress(psutil.Error, OSError):  # it has ended
+            own = _own_peak_bytes(self._process)
+            for process in [self._process, *self._process.children(recursive=True)]:
+                with suppress(psutil.Error):  # a child that ended between being listed and being asked
+                    total += process.memory_info().rss
+        self.peak_bytes = max(self.peak_bytes, total, own)
 
 
 class _ThisPython(AsyncKernelManager):
