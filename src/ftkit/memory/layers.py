@@ -28,7 +28,6 @@ class Matrix:
         dropout: of the LoRA's input.
         peft: computed as peft does it, else as ftkit.
         cast: bytes that mixed precision casts to, 0 without.
-        casts: of trained weights, for as long as the forward pass lasts.
     """
 
     weight: Tensor
@@ -53,11 +52,10 @@ def linear(ledger: Ledger, x: Tensor, matrix: Matrix) -> Tensor:
     if matrix.peft and matrix.quantised:
         y = ops.copied(ledger, y)
     kept = x if matrix.peft and matrix.cast else ops.to(ledger, x, FLOAT)
-    kept = ops.dropout(ledger, kept, matrix.dropout)
-    low = _product(ledger, kept, matrix.factors[0], None, matrix.factors[0].numel // (matrix.weight.numel //
-                                                                                     matrix.outside), matrix.cast)
+    kept, (first, second) = ops.dropout(ledger, kept, matrix.dropout), matrix.factors
+    low = _product(ledger, kept, first, None, second.numel // matrix.outside, matrix.cast)
     del kept
-    addition = _product(ledger, low, matrix.factors[1], None, matrix.outside, matrix.cast)
+    addition = _product(ledger, low, second, None, matrix.outside, matrix.cast)
     del low
     if matrix.peft:
         addition = ops.scaled(ledger, addition)
@@ -136,43 +134,45 @@ def _product(ledger: Ledger, x: Tensor, weight: Tensor, bias: Tensor | None, out
 
 def _four_bit(ledger: Ledger, x: Tensor, matrix: Matrix) -> Tensor:
     """bitsandbytes' product: the matrix is there in floating point while it is used, forward and again backward."""
-    numel, kind = matrix.weight.numel, x.kind
-    scales, x_bytes = (4 * -(-numel // BLOCK)) if matrix.double else 0, x.numel * kind
-
-    def dequantised() -> tuple:
-        kept = scratch(ledger, scales)
-        return kept, scratch(ledger, numel * kind)
+    numel, kind, x_bytes, outside = matrix.weight.numel, x.kind, x.numel * x.kind, matrix.outside
+    scales = 4 * -(-numel // BLOCK) if matrix.double else 0
 
     def back(grads: list, wants: list[bool]) -> list:
-        weight = dequantised()[1]
-        grad = scratch(ledger, x_bytes) if wants[0] else None
+        if not wants[0]:
+            return [None, *(scratch(ledger, outside * kind) for _ in wants[1:])]
+        unpacked = scratch(ledger, scales)
+        weight = scratch(ledger, numel * kind)
+        del unpacked
+        grad = scratch(ledger, x_bytes)
         del weight
-        return [grad, *(scratch(ledger, matrix.outside * kind) for _ in wants[1:])]
+        return [grad, *(scratch(ledger, outside * kind) for _ in wants[1:])]
 
-    weight = dequantised()
+    unpacked = scratch(ledger, 2 * scales), scratch(ledger, numel * kind)
     inputs = [x] if matrix.bias is None else [x, matrix.bias]
-    y = made(ledger, x.numel // (numel // matrix.outside) * matrix.outside, kind, inputs, back)
-    del weight
+    y = made(ledger, x.numel // (numel // outside) * outside, kind, inputs, back)
+    del unpacked
     return y
 
 
 def _eight_bit(ledger: Ledger, x: Tensor, matrix: Matrix) -> Tensor:
     """bitsandbytes' LLM.int8() product: x is held, in its own type, as long as the graph is."""
-    numel, x_bytes = matrix.weight.numel, x.numel * x.kind
-    count = x.numel // (numel // matrix.outside) * matrix.outside
+    numel, kind, x_bytes, outside = matrix.weight.numel, x.kind, x.numel * x.kind, matrix.outside
+    count = x.numel // (numel // outside) * outside
 
     def back(grads: list, wants: list[bool]) -> list:
-        weight = scratch(ledger, numel * x.kind)
-        grad = scratch(ledger, x_bytes) if wants[0] else None
+        if not wants[0]:
+            return [None, *(scratch(ledger, outside * kind) for _ in wants[1:])]
+        weight = scratch(ledger, numel * kind)
+        grad = scratch(ledger, x_bytes)
         del weight
-        return [grad, *(scratch(ledger, matrix.outside * x.kind) for _ in wants[1:])]
+        return [grad, *(scratch(ledger, outside * kind) for _ in wants[1:])]
 
-    halves = scratch(ledger, x.numel * 2 if x.kind != 2 else x.numel * 2)
-    codes = scratch(ledger, x.numel)
-    del halves
-    sums = scratch(ledger, count * FLOAT)
+    halves, codes = scratch(ledger, x.numel * 2), scratch(ledger, x.numel)
+    outliers = scratch(ledger, x.numel * 2), scratch(ledger, x.numel)  # magnitudes, and whether they are large
+    del halves, outliers
+    sums = scratch(ledger, count * FLOAT), scratch(ledger, count * 2)
     inputs = [x] if matrix.bias is None else [x, matrix.bias]
-    y = made(ledger, count, x.kind, inputs, back, held=[x.store])
+    y = made(ledger, count, kind, inputs, back, held=[x.store])
     del codes, sums
     return y
 

@@ -37,6 +37,7 @@ class Ledger:
         self.forgets = False  # no graph: what a checkpointed layer does at first
         self.held: list[Storage] = []  # by nodes of a layer that is forgotten, whatever torch is told to forget
         self.order = 0
+        self.kept_by_layer: list[int] = []  # what stayed of each layer's forward pass
 
     def enter(self, size_bytes: int, part: str) -> None:
         """Notes that so many bytes are there."""

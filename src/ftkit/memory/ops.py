@@ -172,6 +172,11 @@ def power(ledger: Ledger, x: Tensor) -> Tensor:
     return made(ledger, x.numel, x.kind, [x], back, [x.store])
 
 
+def constant(ledger: Ledger, numel: int, kind: int) -> Tensor:
+    """A tensor that needs no gradient."""
+    return Tensor(Storage(ledger, numel * kind, ledger.part), numel, kind)
+
+
 def averaged(ledger: Ledger, x: Tensor, rows: int) -> Tensor:
     """A number a row, of all in it: its gradient is spread over the row again."""
     x_bytes = x.numel * x.kind
