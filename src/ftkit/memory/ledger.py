@@ -18,12 +18,14 @@ class Ledger:
 
     Example:
         >>> ledger = Ledger()
-        >>> held = Storage(ledger, 100, "weights")
-        >>> passing = Storage(ledger, 50, "scratch")
+        >>> held = Storage(ledger, 2048, "weights")
+        >>> passing = Storage(ledger, 1000, "scratch")
         >>> del passing
         >>> ledger.live, ledger.peak
-        (100, 150)
+        (2048, 3072)
     """
+
+    GRANULE = 512  # CUDA's allocator hands out whole ones
 
     def __init__(self):
         self.live = self.peak = 0
@@ -35,9 +37,11 @@ class Ledger:
         self.forgets = False  # no graph: what a checkpointed layer does at first
         self.held: list[Storage] = []  # by nodes of a layer that is forgotten, whatever torch is told to forget
         self.order = 0
+        self.kept_by_layer: list[int] = []  # what stayed of each layer's forward pass
 
     def enter(self, size_bytes: int, part: str) -> None:
         """Notes that so many bytes are there."""
+        size_bytes = -(-size_bytes // self.GRANULE) * self.GRANULE
         self.live += size_bytes
         self.by_part[part] += size_bytes
         if self.live > self.tops.get(self.where, 0):
@@ -47,6 +51,7 @@ class Ledger:
 
     def strike(self, size_bytes: int, part: str) -> None:
         """Notes that they are gone."""
+        size_bytes = -(-size_bytes // self.GRANULE) * self.GRANULE
         self.live -= size_bytes
         self.by_part[part] -= size_bytes
 
@@ -59,6 +64,12 @@ class Storage:
     def __init__(self, ledger: Ledger, size_bytes: int, part: str):
         self.ledger, self.size_bytes, self.part = ledger, size_bytes, part
         ledger.enter(size_bytes, part)
+
+    def move(self, part: str) -> None:
+        """Enters the same bytes under another part."""
+        self.ledger.strike(self.size_bytes, self.part)
+        self.part = part
+        self.ledger.enter(self.size_bytes, part)
 
     def __del__(self):
         self.ledger.strike(self.size_bytes, self.part)
@@ -233,6 +244,5 @@ def _gather(ledger: Ledger, leaf: Leaf, grad: "Storage | View") -> None:
     if not isinstance(grad, Storage) or grad.size_bytes != size_bytes or grad.part != "scratch":
         leaf.grad = Storage(ledger, size_bytes, leaf.part)
         return
-    ledger.by_part["scratch"] -= size_bytes  # taken as it is, without a copy
-    ledger.by_part[leaf.part] += size_bytes
-    grad.part, leaf.grad = leaf.part, grad
+    grad.move(leaf.part)  # taken as it is, without a copy
+    leaf.grad = grad

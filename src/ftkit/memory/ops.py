@@ -148,33 +148,39 @@ def picked(ledger: Ledger, x: Tensor, numel: int) -> Tensor:
 def _gelu_in_steps(ledger: Ledger, x: Tensor) -> Tensor:
     """0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))), as transformers writes it out."""
     half = scaled(ledger, x)
-    cube = _power(ledger, x)
+    cube = power(ledger, x)
     inner = scaled(ledger, add(ledger, x, scaled(ledger, cube)))
     del cube
     curve = activation(ledger, inner, "tanh")
     del inner
-    return mul(ledger, half, scaled_plus_one(ledger, curve))
+    return mul(ledger, half, plus_one(ledger, curve))
 
 
-def scaled_plus_one(ledger: Ledger, x: Tensor) -> Tensor:
+def plus_one(ledger: Ledger, x: Tensor) -> Tensor:
     """The tensor and a number added: the gradient goes on as it is."""
     return made(ledger, x.numel, x.kind, [x], _passed)
 
 
-def _power(ledger: Ledger, x: Tensor) -> Tensor:
+def power(ledger: Ledger, x: Tensor) -> Tensor:
     """A power of each number: x is saved; on the way back the lower power, times its exponent, times the gradient."""
     x_bytes = x.numel * x.kind
 
     def back(grads: list, wants: list[bool]) -> list:
-        lower = scratch(ledger, x_bytes)
-        lower = scratch(ledger, x_bytes)
-        return [_times(ledger, lower)]
+        lower, times_exponent = scratch(ledger, x_bytes), scratch(ledger, x_bytes)
+        return [scratch(ledger, min(lower.size_bytes, times_exponent.size_bytes))]
 
     return made(ledger, x.numel, x.kind, [x], back, [x.store])
 
 
-def _times(ledger: Ledger, one: Storage) -> Storage:
-    return scratch(ledger, one.size_bytes)
+def constant(ledger: Ledger, numel: int, kind: int) -> Tensor:
+    """A tensor that needs no gradient."""
+    return Tensor(Storage(ledger, numel * kind, ledger.part), numel, kind)
+
+
+def averaged(ledger: Ledger, x: Tensor, rows: int) -> Tensor:
+    """A number a row, of all in it: its gradient is spread over the row again."""
+    x_bytes = x.numel * x.kind
+    return made(ledger, rows, x.kind, [x], lambda grads, wants: [scratch(ledger, x_bytes)])
 
 
 def _passed(grads: list, wants: list[bool]) -> list:
