@@ -84,6 +84,15 @@ class UsualSteps:
         (loss / self._setup.accumulation).backward()
 
 
+def make_state_(optimizer: torch.optim.Optimizer) -> None:
+    """An optimizer's state is there as after a first step, which is taken on gradients of zero."""
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 def optimizer_of(parameters: Sequence[nn.Parameter], setup: Setup) -> torch.optim.Optimizer | None:
     """The optimizer of a setup, None where it is one of our own training."""
     import bitsandbytes as bnb
