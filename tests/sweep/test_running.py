@@ -122,6 +122,17 @@ def test_failed_points_run_again_when_asked_for_and_not_before(function):
     assert found["status"][0] == "done" and found["error"][0] == "" and found["attempts"][0] == 2
 
 
+def test_after_a_change_of_the_function_finished_points_stand_and_it_is_said(function):
+    text = function("def f(x: int):\n    return {'loss': x}\n")
+    sweep(text, {"x": [1]}, out="out")
+    assert plan(text, {"x": [1]}, out="out").outdated() == ""
+    function("def f(x: int):\n    return {'loss': 10 * x}\n")
+    with pytest.warns(UserWarning, match="1 finished point ran before swept.py:f was changed, .* another folder"):
+        found = sweep(text, {"x": [1, 2]}, out="out")
+    assert dict(zip(found["param.x"], found["metric.loss"], strict=True)) == {1: 1, 2: 20}
+    assert "not all rows are of the same code" in Path("out/table.md").read_text()
+
+
 def test_repeats_with_other_seeds_are_points_of_their_own(function):
     found = sweep(function(), {"x": [1]}, seeds=[3, 5], out="out", fixed={"how": "ok"})
     assert list(zip(found["param.seed"], found["metric.loss"], strict=True)) == [(3, 13.0), (5, 15.0)]
@@ -299,7 +310,9 @@ def test_a_trial_from_a_sweep_is_the_trial_itself(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("more", "words"), [
     ({"limits": {"limit_s": 0}}, "limit_s must be more than 0, or left out, got 0"),
-    ({"limits": {"memory_gib": True}}, "memory_gib must be more than 0"), ({"prune": "halve"}, "prune must be one of"),
+    ({"limits": {"memory_gib": True}}, "memory_gib must be more than 0"),
+    ({"limits": {"memory_gib": float("inf")}}, "memory_gib must be more than 0, or left out, got inf"),
+    ({"prune": "halve"}, "prune must be one of"),
     ({"grid": 3}, "grid must be values by parameter, a list of points, or a file"),
     ({"out": "swept.py"}, "sweep folder must be a folder, got 'the file swept.py'")])
 def test_a_sweep_that_cannot_be_is_refused_and_writes_nothing(function, more, words):

@@ -75,6 +75,8 @@ def write(folder: str | Path, points: Iterable[Mapping], metric: str | None = No
         found = table(points, metric, lower)
         less = settings.lower_is_better(metric) if lower is None else lower
         note = f"\nBest first by {metric}: {'lower' if less else 'higher'} is better.\n"
+        if len({point["source"] for point in points if point["status"] == "done" and point.get("source")}) > 1:
+            note += "\nIt was changed meanwhile: not all rows are of the same code, see `source` in each point.json.\n"
     except Refusal as error:
         import pandas
 
