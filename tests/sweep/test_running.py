@@ -18,7 +18,7 @@ from ftkit.cards import read_card
 from ftkit.errors import Refusal
 from ftkit.locks import Lock
 from ftkit.notebooks.kernel import kernel_env
-from ftkit.sweep import executors, guard
+from ftkit.sweep import executors, guard, processes
 from ftkit.sweep.planning import Limits, plan
 from ftkit.sweep.points import Point
 from ftkit.sweep.running import run, sweep, table
@@ -223,6 +223,14 @@ def test_a_point_is_worked_on_by_one_process_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(guard, "_prctl", lambda *_: None)
     guard._guard(theirs, {"call": {"folder": str(tmp_path)}})
     assert json.loads(channel.recv_bytes()) == {"error": "another process still works on this point"}
+
+
+def test_a_message_that_a_kill_cut_short_is_the_end_of_the_process():
+    channel, theirs = multiprocessing.Pipe()
+    theirs.send_bytes(json.dumps({"pid": 3}).encode())
+    theirs.send_bytes(b'{"metrics": {"a"')
+    outcome = processes._followed(channel, None, processes._Clock(None), lambda: None)
+    assert outcome == {"error": "ProcessDied: it ended without a word"}
 
 
 @pytest.mark.parametrize(("returned", "metrics"), [
