@@ -13,7 +13,15 @@ from torch.autograd.function import once_differentiable
 
 from ftkit import targets
 from ftkit.errors import refusal
-from ftkit.quant.blocks import Quantised, dequantise, quantise, storage_bytes
+from ftkit.frozen_codes import Codes
+from ftkit.quant.blocks import (
+    SCALES_IN_BLOCK,
+    Quantised,
+    dequantise,
+    quantise,
+    storage_bytes,
+)
+from ftkit.quant.codebooks import codebook_on, dynamic_codebook_on
 
 
 class QuantisedLinear(nn.Linear):
@@ -49,6 +57,21 @@ class QuantisedLinear(nn.Linear):
         """The weight as `dequantise` takes it."""
         return Quantised(self.weight, self.scales, self.shape, self.dtype, self.data_type, self.block_size, self.offset,
                          self.scale_scales)
+
+    def dequantised(self, dtype: torch.dtype) -> torch.Tensor:
+        """W̃ in a type, rounded to the type of the weight that was quantised first."""
+        return dequantise(self.quantised).to(dtype)
+
+    def codes(self) -> Codes | None:
+        """The weight as `frozen_codes` takes it; None where it is not in 4-bit codes."""
+        if self.data_type == "int8":
+            return None
+        double, device = {}, self.weight.device
+        if self.offset is not None:
+            double = {"scale_table": dynamic_codebook_on(device), "scale_scales": self.scale_scales,
+                      "scales_in_block": SCALES_IN_BLOCK, "offset": self.offset}
+        return Codes(self.weight.flatten(), codebook_on(self.data_type, device), self.scales, self.block_size,
+                     self.shape, self.dtype, **double)
 
     def extra_repr(self) -> str:
         double = ", double quantisation" if self.offset is not None else ""

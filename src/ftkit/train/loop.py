@@ -19,8 +19,9 @@ from ftkit.files import DiskFull
 from ftkit.runs import Run, scrub
 from ftkit.train import checkpoint
 from ftkit.train.config import EPOCH, TrainConfig
-from ftkit.train.learner import Learner, Randomness, frozen_of, hash_of, ready_to_learn
+from ftkit.train.learner import Learner, Randomness, frozen_of, hash_of
 from ftkit.train.order import Order, Step, held_out_order
+from ftkit.train.recompute import ready_to_learn
 from ftkit.train.schedule import rate, warmup_steps
 
 FIELDS = ("step", "epoch", "loss", "held_out_loss", "learning_rate", "grad_norm", "real_tokens", "tokens_per_s",
@@ -113,7 +114,8 @@ class _Training:
             yield from self._resumed()
         if self.progress.finished:
             return
-        with ready_to_learn(self.learner.model, self.config.activation_checkpointing):
+        kept = self.config.quantised_products == "kept"
+        with ready_to_learn(self.learner.model, self.config.activation_checkpointing, kept):
             for step in self.order.steps(done=self.progress.step):
                 yield self._one(step)
                 if self.progress.finished:
@@ -261,7 +263,7 @@ def diverged(name: str, step: int, value: float, config: TrainConfig) -> Refusal
 def _no_memory(error: Exception, step: int, config: TrainConfig) -> Refusal:
     said = str(error).splitlines()[0].partition(". GPU")[0] if str(error) else "no memory"
     rows, ways = config.batch_size, ["a smaller seq_len"]
-    if not config.activation_checkpointing:
+    if config.activation_checkpointing is not True:
         ways.insert(0, "activation_checkpointing=True")
     if rows > 1:
         ways.insert(0, f"batch_size={rows // 2} with accumulation={config.accumulation * 2}, which learns the same")
