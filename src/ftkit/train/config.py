@@ -153,7 +153,7 @@ def every(recompute: bool | str) -> int:
     match = EVERY.fullmatch(recompute) if isinstance(recompute, str) else None
     if match is None:
         raise refusal("activation_checkpointing", "True, False or 'every:<2 or more>'", recompute,
-                      "'every:2' saves half as much memory as True, and half as much time is lost.")
+                      "True does so in all layers, 'every:2' in every second one.")
     return int(match[1])
 
 
