@@ -308,8 +308,8 @@ def test_chunks_are_refused_where_logits_are_more_than_the_heads(kind, monkeypat
     elif kind == "called with a keyword":
         monkeypatch.setattr(model, "lm_head", KeywordHead(model.lm_head))
         monkeypatch.setattr(model, "get_output_embeddings", lambda: model.lm_head.inner)
-    words = (r"logits must be 'at_labels' for a (Gemma2|Qwen2)ForCausalLM, got 'chunked'\. Its logits are more than what a "
-             r"head module makes of the states\.")
+    words = (r"logits must be 'at_labels' for a (Gemma2|Qwen2)ForCausalLM, got 'chunked'\. Its logits are more than "
+             r"what a head module makes of the states\.")
     with pytest.raises(Refusal, match=words):
         losses.chunked_loss(model, collate(examples(9), pad_id=0))
     assert not model.get_output_embeddings() or not model.get_output_embeddings()._forward_hooks

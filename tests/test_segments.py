@@ -128,7 +128,7 @@ def test_what_cannot_be_attended_to_by_segment_is_refused():
     prompted = a_model(CONFIGS["qwen2"]())
     add_prompt_(prompted, PromptConfig(length=2))
     for model, words in (
-            (falcon, r"packed_attention must be 'mask' for a FalconForCausalLM, got 'by_segment'\. Its attention is its"),
+            (falcon, r"packed_attention must be 'mask' for a FalconForCausalLM, got 'by_segment'\. Its attention"),
             (capped, r"packed_attention must be 'mask' for a model with softcap in its attention, got 'by_segment'\."),
             (dropping, r"attention dropout must be 0 with packed_attention='by_segment', got 0\.5\. Take packed_atten"),
             (prompted, r"packed_attention must be 'mask' for a model with trained tokens in front of its rows, got")):

@@ -66,7 +66,7 @@ def chunked_loss(model: nn.Module, batch: Any, most_logits: int = MOST_LOGITS) -
     rows, before, targets = _label_places(batch)
     with _head_given_only(model, rows, before, batch.labels.shape[1], first=True) as used, _seen(model) as raw:
         logits = _run(model, batch).logits
-    if not used or not torch.equal(logits.float(), raw[-1].float()):
+    if not used or (logits is not raw[-1] and not torch.equal(logits.float(), raw[-1].float())):
         raise refusal("logits", f"'at_labels' for a {type(_unwrapped(model)).__name__}", "chunked",
                       "Its logits are more than what a head module makes of the states.")
     head = _head_of(model)
