@@ -10,7 +10,8 @@ the usual stack is "not measured". Speeds are real tokens, padding not counted, 
 the matmul rate counts the large products that are really computed, repeated ones included, and neither attention
 nor LoRA, over the rate of a bfloat16 product of 8,192 x 8,192 matrices measured in the same run.
 
-Written after each row to gpu_7b.json, so a run that is stopped leaves what it has; each row's time is bounded.
+Written after each row to benchmarks/results/gpu_7b.json (--to another folder), so a run that is stopped leaves what
+it has; each row's time is bounded. A whole run is copied to where lesson 18 shows it.
 """
 
 import argparse
@@ -29,8 +30,11 @@ from gpu_arms import OURS, USUAL, Arm
 from random_models import build
 from torch import nn
 
+from ftkit import files
+from ftkit.course.ladder import MEASURED
 from ftkit.tables import aligned
 
+FOLDER = results.FOLDER
 STEP_TOKENS, ROW_LIMIT_S, LEAST_S = 8192, 75, 12
 QWEN, LLAMA = "Qwen2.5-7B", "Llama-2-7B"
 MEMORY_TOKENS = {QWEN: 2048, LLAMA: 512}
@@ -178,7 +182,7 @@ def arguments():
     parser.add_argument("--minutes", type=float, default=9, help="after which no further row begins")
     parser.add_argument("--library", choices=["bitsandbytes", "ftkit"], help="whose 4-bit layers; else as installed")
     parser.add_argument("--groups", nargs="+", default=["agreement", "headline", "together", "alone"])
-    parser.add_argument("--to", type=Path, default=results.FOLDER, help="the folder of the results")
+    parser.add_argument("--to", type=Path, default=FOLDER, help="the folder of the results")
     given = parser.parse_args()
     given.step_tokens, given.steps = (512, 2) if given.tiny else (STEP_TOKENS, gpu_arms.STEPS)
     given.memory_tokens, given.least_s = (128, 0) if given.tiny else (None, LEAST_S)
@@ -204,6 +208,8 @@ def main() -> None:
             left_s = 60 * given.minutes - (time.perf_counter() - started_s)
             report.add(row_of(model, shape, arm, library, flops_per_s, given, left_s))
         del model
+    if not given.tiny and given.to == FOLDER:
+        files.write_json(MEASURED, files.read_json(given.to / f"{report.name}.json"))
     print(table(report.rows))
     print(aligned(["goal", "measured", "limit", "reached"], [
         [one["goal"], "not measured" if one["measured"] is None else f"{one['measured']:,.2f}",
