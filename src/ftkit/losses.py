@@ -72,7 +72,8 @@ def chunked_loss(model: nn.Module, batch: Any, most_logits: int = MOST_LOGITS) -
     head = _head_of(model)
     chunk = max(1, most_logits // logits.shape[-1])
     trained = [parameter for parameter in head.parameters() if parameter.requires_grad]
-    return _ChunkedLoss.apply(used[0][0], head, targets, chunk, *trained), len(targets)
+    needed = torch.is_grad_enabled() and (used[0].requires_grad or bool(trained))
+    return _ChunkedLoss.apply(used[0][0], head, targets, chunk, needed, *trained), len(targets)
 
 
 def plain_loss(model: nn.Module, batch: Any) -> tuple[torch.Tensor, int]:
@@ -95,10 +96,9 @@ def token_losses(model: nn.Module, batch: Any) -> torch.Tensor:
 
 class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, states, head, targets, chunk, *trained):
+    def forward(ctx, states, head, targets, chunk, needed, *trained):
         total, grad_states = states.new_zeros((), dtype=torch.float32), torch.empty_like(states)
         grads = [torch.zeros_like(parameter) for parameter in trained]
-        needed = any(ctx.needs_input_grad)
         for part, goals, out in zip(states.split(chunk), targets.split(chunk), grad_states.split(chunk), strict=True):
             part = part.detach().requires_grad_(needed)
             with torch.set_grad_enabled(needed):
@@ -118,7 +118,7 @@ class _ChunkedLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         grad_states, *grads = (each * grad for each in ctx.saved_tensors)
-        return grad_states, None, None, None, *grads
+        return grad_states, None, None, None, None, *grads
 
 
 def _loss_and_slopes(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -136,9 +136,14 @@ def _has_flash(device: torch.device) -> bool:
     """Whether torch's flash attention takes such rows here, forward and backward: tried once on a few tokens."""
     query, key = (torch.zeros(8, heads, 64, device=device, dtype=torch.bfloat16, requires_grad=True)
                   for heads in (2, 1))
+    apart = torch.autograd.graph.saved_tensors_hooks(_itself, _itself)  # from a layer that will be computed again
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), apart:
             torch.autograd.grad(_flash(query, key, key, [5, 3], 0.125).sum(), (query, key))
     except (RuntimeError, NotImplementedError, TypeError):  # an older GPU, or a torch built without it
         return False
     return True
+
+
+def _itself(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
