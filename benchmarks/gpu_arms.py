@@ -12,7 +12,7 @@ import torch
 from random_models import product_flops
 from torch import nn
 
-from ftkit import methods
+from ftkit import compiled, frozen_codes, methods
 from ftkit.batches import packed_rows
 from ftkit.lora.adapter import lora_layers, remove_lora_
 from ftkit.train.config import TrainConfig, every
@@ -24,6 +24,7 @@ MIXED_ROWS = 14  # of mixed lengths, a 64th to an eighth of a step's tokens, mak
 FIRST_STEPS, STEPS = 3, 6  # not timed, which allocate and compile; and timed
 ALPHABET = 64  # of a vocabulary so many tokens are used, each decided by the one before: a loss that can fall at once
 OURS, USUAL = "ftkit", "transformers.Trainer + peft + bitsandbytes"
+STAND_IN = "transformers.Trainer + peft, our 4-bit layers"  # where bitsandbytes is missing
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,17 @@ def measure(model: nn.Module, arm: Arm, step_tokens: int, flops_per_s: float, st
     if on_gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    run = _ours if arm.stack == OURS else _usual
-    records = run(model, arm, examples, step_tokens, FIRST_STEPS + steps)
+    if arm.stack == OURS:
+        records = _ours(model, arm, examples, step_tokens, FIRST_STEPS + steps)
+    elif arm.stack == USUAL:
+        records = _usual(model, arm, examples, FIRST_STEPS + steps)
+    else:  # bitsandbytes decodes in one pass over memory, so our layers are compiled to
+        with frozen_codes.decoding_by(torch.compile(frozen_codes.decode, dynamic=False, backend=compiled.BACKEND)):
+            records = _usual(model, arm, examples, FIRST_STEPS + steps)
     timed = records[FIRST_STEPS:]
     tokens, step_s = (statistics.mean(record[name] for record in timed) for name in ("real_tokens", "step_s"))
     rates = [record["real_tokens"] / record["step_s"] for record in timed]
-    everywhere = arm.stack == USUAL or arm.settings.get("logits") == "all"
+    everywhere = arm.stack != OURS or arm.settings.get("logits") == "all"
     labels = sum(label >= 0 for _, found in examples for label in found) / sum(len(ids) for ids, _ in examples)
     again = every(arm.settings.get("activation_checkpointing", False))
     layers = model.config.num_hidden_layers
@@ -167,7 +173,7 @@ def _ours(model: nn.Module, arm: Arm, examples: Sequence, step_tokens: int, step
     return records
 
 
-def _usual(model: nn.Module, arm: Arm, examples: Sequence, _: int, steps: int) -> list[dict]:
+def _usual(model: nn.Module, arm: Arm, examples: Sequence, steps: int) -> list[dict]:
     """As the documentation of peft and transformers has it: rows padded by the collator, 8-bit paged AdamW, bf16."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     from transformers import Trainer, TrainerCallback, TrainingArguments

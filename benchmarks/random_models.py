@@ -61,8 +61,7 @@ def build(name: str, library: str, device: str, layers: int | None = None) -> nn
                 module.register_parameter(key, _drawn(parameter, device, is_norm="norm" in path))
     rotary = model.model.rotary_emb
     model.model.rotary_emb = type(rotary)(config=config, device=device)  # its frequencies are computed, not drawn
-    if library == "bitsandbytes":  # what transformers notes of a model that it loaded in 4 bits
-        model.is_loaded_in_4bit = model.is_quantized = True
+    model.is_loaded_in_4bit = True  # as transformers notes of a model that it loaded, and peft asks for
     return model.requires_grad_(False)
 
 

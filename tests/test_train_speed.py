@@ -8,9 +8,9 @@ from torch import nn
 from transformers import FalconConfig, FalconForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from ftkit import compiled as compiled_parts
-from ftkit import frozen_codes, low_rank, methods
+from ftkit import low_rank, methods
 from ftkit.errors import Refusal
-from ftkit.quant.linear import quantise_
+from ftkit.quant.linear import QuantisedLinear, quantise_
 from ftkit.train import recompute
 from ftkit.train.config import TrainConfig
 from ftkit.train.learner import Learner
@@ -98,8 +98,8 @@ LAYERS, FIRST = 4 * 7, 3  # linear layers; those whose input, the embedding, nee
     ({"quantised_products": "kept", "activation_checkpointing": True}, 2 * LAYERS),
 ])
 def test_a_step_makes_each_weight_two_or_three_times(changes, times, monkeypatch):
-    model, made, make = a_model(), [], frozen_codes._made
-    monkeypatch.setattr(frozen_codes, "_made", lambda *of: (made.append(1), make(*of))[1])
+    model, made, make = a_model(), [], QuantisedLinear.dequantised
+    monkeypatch.setattr(QuantisedLinear, "dequantised", lambda *of: (made.append(1), make(*of))[1])
     list(train(model, examples(), replace(PACKED, max_steps=1, **changes)))
     assert len(made) == times
     assert not low_rank.is_over_codes()

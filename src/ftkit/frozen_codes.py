@@ -44,7 +44,7 @@ class Codes:
 
 
 def weight_of(base: nn.Module, dtype: torch.dtype) -> Callable[[torch.dtype], torch.Tensor] | None:
-    """A function that makes a layer's weight in a type; None for a layer without 4-bit codes.
+    """A function that makes a layer's weight in a type; None for a layer without codes.
 
     Args:
         base: any module; one of bitsandbytes that computes in another type than `dtype`, or has repacked its codes, has
@@ -56,14 +56,21 @@ def weight_of(base: nn.Module, dtype: torch.dtype) -> Callable[[torch.dtype], to
         True
     """
     if hasattr(base, "dequantised"):  # our own
-        codes = base.codes()
-        return None if codes is None else partial(_made, base.dequantised, codes)
+        return base.dequantised
     state = getattr(getattr(base, "weight", None), "quant_state", None)
     if type(base).__name__ != "Linear4bit" or state is None or getattr(state, "packing_format_for_cpu", False):
         return None
     if base.compute_dtype not in (None, dtype):
         return None
-    return partial(_made, partial(_by_bitsandbytes, base.weight), _codes_of(base.weight.data, state))
+    return partial(_by_bitsandbytes, base.weight)
+
+
+def by_open_decoder(codes: Codes, dtype: torch.dtype) -> torch.Tensor | None:
+    """The matrix in a type, made by what `decoding_by` opened; None where nothing is open, or a block is short."""
+    if not _decoders or codes.shape.numel() % codes.block_size:
+        return None
+    return _decoders[-1](codes.packed, codes.table, codes.scales, codes.scale_table, codes.scale_scales, codes.offset,
+                         codes.block_size, codes.scales_in_block, codes.dtype, dtype).view(codes.shape)
 
 
 @contextmanager
@@ -96,17 +103,11 @@ def decode(packed, table, scales, scale_table, scale_scales, offset, block_size,
     return (values.view(-1, block_size) * scales[:, None]).view(-1).to(stored).to(dtype)
 
 
-def _made(otherwise: Callable[[torch.dtype], torch.Tensor], codes: Codes, dtype: torch.dtype) -> torch.Tensor:
-    if not _decoders or codes.shape.numel() % codes.block_size:
-        return otherwise(dtype)
-    return _decoders[-1](codes.packed, codes.table, codes.scales, codes.scale_table, codes.scale_scales, codes.offset,
-                         codes.block_size, codes.scales_in_block, codes.dtype, dtype).view(codes.shape)
-
-
 def _by_bitsandbytes(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     from bitsandbytes.functional import dequantize_4bit
 
-    return dequantize_4bit(weight.data, weight.quant_state).to(dtype)
+    made = by_open_decoder(_codes_of(weight.data, weight.quant_state), dtype)
+    return dequantize_4bit(weight.data, weight.quant_state).to(dtype) if made is None else made
 
 
 def _codes_of(packed: torch.Tensor, state: object) -> Codes:

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from ftkit import targets
 from ftkit.errors import refusal
-from ftkit.frozen_codes import Codes
+from ftkit.frozen_codes import Codes, by_open_decoder
 from ftkit.quant.blocks import (
     SCALES_IN_BLOCK,
     Quantised,
@@ -50,7 +50,7 @@ class QuantisedLinear(nn.Linear):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Shapes: x (..., in) → (..., out)."""
-        return _QuantisedProduct.apply(x, self.quantised, self.bias)
+        return _QuantisedProduct.apply(x, self.dequantised, self.bias)
 
     @property
     def quantised(self) -> Quantised:
@@ -60,7 +60,9 @@ class QuantisedLinear(nn.Linear):
 
     def dequantised(self, dtype: torch.dtype) -> torch.Tensor:
         """W̃ in a type, rounded to the type of the weight that was quantised first."""
-        return dequantise(self.quantised).to(dtype)
+        codes = self.codes()
+        made = None if codes is None else by_open_decoder(codes, dtype)
+        return dequantise(self.quantised).to(dtype) if made is None else made
 
     def codes(self) -> Codes | None:
         """The weight as `frozen_codes` takes it; None where it is not in 4-bit codes."""
@@ -111,16 +113,16 @@ class QuantisedLinear(nn.Linear):
 
 class _QuantisedProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, quantised, bias):
-        ctx.quantised, ctx.has_bias = quantised, bias is not None  # not the weight: 4 bits are kept instead of 32
-        return F.linear(x, dequantise(quantised).to(x.dtype), bias)
+    def forward(ctx, x, make, bias):
+        ctx.make, ctx.has_bias = make, bias is not None  # not the weight: 4 bits are kept instead of 32
+        return F.linear(x, make(x.dtype), bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_y):
         grad_x = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_x = grad_y @ dequantise(ctx.quantised).to(grad_y.dtype)
+            grad_x = grad_y @ ctx.make(grad_y.dtype)
         if ctx.has_bias and ctx.needs_input_grad[2]:
             grad_bias = grad_y.reshape(-1, grad_y.shape[-1]).sum(0)
         return grad_x, None, grad_bias
