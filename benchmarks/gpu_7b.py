@@ -6,9 +6,11 @@
 Qwen2.5-7B's and Llama-2-7B's shapes with RANDOM weights, NF4 with double quantisation, rank 16 on all linear layers.
 No network, nothing read from disk. The losses are those of learning a short cycle of tokens: they show that gradients
 arrive, not how good a model becomes. Where bitsandbytes is missing, codes are in our own layers (the same layout), the
-usual stack is "not measured", and its Trainer and peft run over our layers as a stand-in, which no goal counts. Speeds are real tokens, padding not counted, over all timed steps. The share of
-the matmul rate counts the large products that are really computed, repeated ones included, and neither attention
-nor LoRA, over the rate of a bfloat16 product of 8,192 x 8,192 matrices measured in the same run.
+usual stack is "not measured", and its Trainer and peft run over our layers as a stand-in, which no goal counts.
+
+Speeds are real tokens, padding not counted, over all timed steps. The share of the matmul rate counts the large
+products that are really computed, repeated ones included, and neither attention nor LoRA, over the rate of a bfloat16
+product of 8,192 x 8,192 matrices measured in the same run.
 
 Written after each row to benchmarks/results/gpu_7b.json (--to another folder), so a run that is stopped leaves what
 it has; each row's time is bounded. A whole run is copied to where lesson 18 shows it.
@@ -144,12 +146,14 @@ def line(row: dict) -> str:
 
 def table(rows: list[dict]) -> str:
     """The measured rows and the others' reasons."""
+    stacks = {USUAL: " (usual stack)", STAND_IN: " (stand-in)"}
+
     def cell(row: dict, name: str, form: str) -> str:
         return format(row[name], form) if row.get(name) is not None else "–"
 
     timed = [row for row in rows if row["group"] != "agreement"]
     return aligned(["model", "rows", "training", "tokens/s", "matmul", "GiB", "reserved", "loss", "grad norm"], [
-        [row["model"], row["group"], row["arm"] + {USUAL: " (usual stack)", STAND_IN: " (stand-in)"}.get(row["stack"], ""),
+        [row["model"], row["group"], row["arm"] + stacks.get(row["stack"], ""),
          cell(row, "tokens_per_s", ",.0f") if row["status"] == "measured" else row["status"],
          cell(row, "matmul_share", ".2f"), cell(row, "peak_allocated_gib", ".2f"),
          cell(row, "peak_reserved_gib", ".2f"),
