@@ -11,9 +11,8 @@ from ftkit import compiled as compiled_parts
 from ftkit import low_rank, methods
 from ftkit.errors import Refusal
 from ftkit.quant.linear import QuantisedLinear, quantise_
-from ftkit.train import recompute
 from ftkit.train.config import TrainConfig
-from ftkit.train.learner import Learner
+from ftkit.train.learner import Learner, ready_to_learn
 from ftkit.train.loop import train
 
 SHAPE = {"vocab_size": 61, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
@@ -107,7 +106,7 @@ def test_a_step_makes_each_weight_two_or_three_times(changes, times, monkeypatch
 
 def test_a_model_is_left_ready_for_what_comes_next():
     model = a_model().eval()
-    with recompute.ready_to_learn(model, "every:2", keep_weights=True):
+    with ready_to_learn(model, "every:2", keep_weights=True):
         assert model.training and model.is_activation_checkpointing
     assert not model.training and not model.is_activation_checkpointing
 

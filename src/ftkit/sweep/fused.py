@@ -27,10 +27,9 @@ from ftkit.losses import token_losses
 from ftkit.sweep.members import Member, adapter_of, check
 from ftkit.sweep.side_by_side import Draws, Rows, grouped, open_paths
 from ftkit.train.config import EPOCH
-from ftkit.train.learner import matmul_precision, optimizer
+from ftkit.train.learner import matmul_precision, optimizer, ready_to_learn
 from ftkit.train.loop import FIELDS, diverged
 from ftkit.train.order import Order, Step, held_out_order
-from ftkit.train.recompute import ready_to_learn
 from ftkit.train.schedule import rate, warmup_steps
 
 

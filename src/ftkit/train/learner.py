@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -10,14 +11,14 @@ from functools import partial
 import torch
 from torch import nn
 
-from ftkit import cpu, low_rank, segments
+from ftkit import cpu, low_rank, segments, targets
 from ftkit.batches import Batch
 from ftkit.compiled import compiled, refuse_without_compiler
 from ftkit.device import restore_rng_, rng_state, seed_everything
 from ftkit.errors import refusal
 from ftkit.fused import fused
 from ftkit.losses import chunked_loss, label_loss, plain_loss
-from ftkit.train.config import TrainConfig
+from ftkit.train.config import TrainConfig, every
 from ftkit.train.lion import Lion
 from ftkit.train.order import Order
 
@@ -177,6 +178,34 @@ class Randomness:
         restore_rng_(self._outer)
 
 
+@contextmanager
+def ready_to_learn(model: nn.Module, recompute: bool | str, keep_weights: bool = False) -> Iterator[None]:
+    """While open, a model is in training mode and, if asked to, computes its activations again in the backward pass.
+
+    Afterwards both are as they were.
+
+    Args:
+        recompute: save memory that way: True in all layers, "every:3" in one of three, the first among them.
+        keep_weights: keep the weights that a layer makes from codes when it is computed again, until it has passed its
+            gradient on.
+    """
+    was_training, is_ending = model.training, sys.is_finalizing
+    model.train()
+    step = every(recompute)
+    switch = step and not model.is_activation_checkpointing
+    if switch:
+        kept = {"context_fn": low_rank.kept_the_second_time} if keep_weights else {}
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False, **kept})
+        _leave_out_(model, step)
+    try:
+        yield
+    finally:
+        if not is_ending():  # a program that ends with an iterator half-way has taken torch apart already
+            model.train(was_training)
+            if switch:
+                model.activation_checkpointing_disable()
+
+
 def hash_of(tensors: dict[str, torch.Tensor]) -> str:
     """A hash of names, shapes, types and every byte, whatever the device."""
     digest = hashlib.sha256()
@@ -194,6 +223,12 @@ def frozen_of(model: nn.Module) -> dict[str, torch.Tensor]:
     unique = {id(tensor): (name, tensor) for name, tensor in reversed(stored.items())
               if isinstance(tensor, torch.Tensor) and id(tensor) not in trained}
     return dict(unique.values())
+
+
+def _leave_out_(model: nn.Module, step: int) -> None:
+    for place, path in enumerate(targets.layers_of(model) if step > 1 else ()):
+        if place % step:
+            model.get_submodule(path).gradient_checkpointing = False  # transformers' own name
 
 
 @contextmanager

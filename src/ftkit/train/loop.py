@@ -19,9 +19,8 @@ from ftkit.files import DiskFull
 from ftkit.runs import Run, scrub
 from ftkit.train import checkpoint
 from ftkit.train.config import EPOCH, TrainConfig
-from ftkit.train.learner import Learner, Randomness, frozen_of, hash_of
+from ftkit.train.learner import Learner, Randomness, frozen_of, hash_of, ready_to_learn
 from ftkit.train.order import Order, Step, held_out_order
-from ftkit.train.recompute import ready_to_learn
 from ftkit.train.schedule import rate, warmup_steps
 
 FIELDS = ("step", "epoch", "loss", "held_out_loss", "learning_rate", "grad_norm", "real_tokens", "tokens_per_s",
