@@ -200,8 +200,8 @@ def test_a_download_that_the_disk_has_no_room_for_is_refused_before_it_begins(fo
     info = SimpleNamespace(siblings=[SimpleNamespace(rfilename=path.name) for path in folder.iterdir()],
                            safetensors=SimpleNamespace(parameters={"BF16": 10**15}))
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: info)
-    with pytest.raises(Refusal, match="free disk space for .* must be 1819 TiB or more for the files of owner/name, got "
-                                      ".*another disk. HF_HOME says where the cache is"):
+    with pytest.raises(Refusal, match="free disk space for .* must be 1819 TiB or more for the files of owner/name, "
+                                      "got .*another disk. HF_HOME says where the cache is"):
         hub.find_model("owner/name")
 
 
