@@ -1,4 +1,4 @@
-"""Cases for answers that find the highest moment of a step, and what fits under a limit. Knows nothing about a notebook."""
+"""Cases for answers about the highest moment of a step and what fits under a limit. Knows nothing about a notebook."""
 
 from ftkit.course.cases import Case, Hint, Rule
 
@@ -160,7 +160,8 @@ def _batches_that_divide() -> list[Case]:
              Rule("two whole numbers (int)", lambda got: [type(one) for one in got] == [int, int]), [
                  Hint(lambda got: True, "Rows and micro-batches are counted: // keeps ints ints."),
         ]),
-        Case("a moment that falls with no rows", _batch(6, 1000, (0, 300, True), (900, 1, False), gradients=98), (2, 3), [
-            Hint((3, 2), "Each moment by itself: 3 · 300 fits, but 900 + 3 and gradients of 98 do not."),
+        Case("a moment that falls with no rows", _batch(6, 1000, (0, 300, True), (900, 1, False), gradients=98),
+             (2, 3), [
+                 Hint((3, 2), "Each moment by itself: 3 · 300 fits, but 900 + 3 and gradients of 98 do not."),
         ]),
     ]

@@ -85,7 +85,7 @@ def _lora_of_heads() -> list[Case]:
 def _lora_of_models() -> list[Case]:
     return [
         Case("Llama-2-7B, rank 8, q k v o", _lora(_LLAMA_2_7B, 8, *_ATTENTION), 8_388_608, [
-            Hint(419_430, "That is the number that is printed, and no rank and no shape gives it: 8 does not divide it."),
+            Hint(419_430, "That is the number that is printed, and no shape gives it: 8 does not divide it."),
         ]),
         Case("Qwen2.5-7B, rank 16, all seven", _lora(_QWEN_7B, 16, *_ALL), 40_370_176),
         Case("the kind of number", lambda answer: answer(dict(_QWEN_7B), 16, ["k_proj"]),
