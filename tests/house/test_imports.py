@@ -14,6 +14,8 @@ TORCH = {"torch", "numpy"}
 FLOORS: dict[str, tuple[int, set[str]]] = {
     "errors": (0, set()),
     "units": (1, set()), "files": (1, set()), "decoding": (1, set()), "cpu": (1, TORCH), "tables": (1, set()),
+    "layer_places": (1, set()), "memory": (2, set()), "memory_bars": (3, {"matplotlib"}),
+    "hub_config": (3, {"huggingface_hub"}),
     "device": (2, TORCH | {"psutil"}), "targets": (2, TORCH), "chat": (2, TORCH), "batches": (2, TORCH),
     "losses": (2, TORCH), "low_rank": (2, TORCH), "fused": (2, TORCH | {"transformers"}), "scrub": (1, set()),
     "checkpoints": (2, set()), "peft_layout": (2, TORCH | {"safetensors"}),
@@ -38,7 +40,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
                           "transformers"}),
     "widgets": (9, {"ipywidgets", "IPython", "matplotlib"} | TORCH),
     "course": (10, TORCH | {"nbformat", "psutil"}),
-    "sweep_commands": (10, set()), "cli": (11, set()),
+    "sweep_commands": (10, set()), "plan_commands": (10, {"matplotlib"}), "cli": (11, set()),
 }
 
 
