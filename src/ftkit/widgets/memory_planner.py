@@ -4,17 +4,18 @@ Knows nothing about how bytes are predicted.
 """
 
 from ftkit.errors import Refusal, unknown
+from ftkit.memory.cost import CURRENCIES
 from ftkit.memory.gpus import gpu_named, known_gpus
 from ftkit.memory.models import known_models
-from ftkit.memory.setup import METHODS
+from ftkit.memory.setup import ATTENTIONS, METHODS
 from ftkit.units import count_to_words
 from ftkit.widgets import memory_view, typed
 from ftkit.widgets.knob import Knob
 from ftkit.widgets.shell import Shell
 from ftkit.widgets.still import Still, image, paragraph, status, table
 
-LOOK_AT = ("Left, look at which part is the widest, and at whether the bar ends before the dashed line, which is the "
-           "card. Right, look at which moment is the highest: a step that lowers another one saves nothing.")
+LOOK_AT = ("Look at which part is the widest, and at whether the bar ends before the dashed line, which is the card. "
+           "Where it does not, each bar below is one step of the playbook more.")
 _RANKS, _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256), (1, 2, 4, 8, 16, 32, 64)
 _LENGTHS, _TOKENS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384), (10**5, 10**6, 10**7, 10**8, 10**9)
 _SPEEDS, _PRICES = (0.0, 300.0, 1000.0, 3000.0, 10_000.0), (0.0, 1.0, 2.0, 5.0, 10.0, 20.0)
@@ -30,8 +31,8 @@ class MemoryPlanner(Shell):
         Refusal: an unknown choice, or one that cannot be.
 
     Example:
-        >>> MemoryPlanner(method="qlora").choose(gpu="V100-16").verdict.gpu.name
-        'V100-16'
+        >>> MemoryPlanner(method="qlora").choose(gpu="T4").verdict.gpu.name
+        'T4'
 
     Taught in: 09_memory_and_cost
     """
@@ -44,7 +45,8 @@ class MemoryPlanner(Shell):
     def static(self) -> Still:
         """The picture and the tables of what is chosen."""
         view = self._view
-        return Still(f"{view.text} {LOOK_AT}", self._tables(), memory_view.picture(view), memory_view.told(view))
+        return Still(f"{view.text} {LOOK_AT}", memory_view.tables(view), memory_view.picture(view),
+                     memory_view.told(view))
 
     def choose(self, **choice) -> memory_view.PlanView:
         """Turns knobs, as a hand does: model="qwen2.5-7b", batch_size=4, gpu="16".
@@ -70,7 +72,7 @@ class MemoryPlanner(Shell):
         wrap = widgets.Layout(flex_flow="row wrap")
         models = [one.name for one in known_models()]
         closed = {"model": models, "method": list(METHODS), "precision": list(memory_view.PRECISIONS),
-                  "attention": list(memory_view.ATTENTIONS)}
+                  "attention": list(ATTENTIONS), "currency": list(CURRENCIES)}
         self._drops = {name: widgets.Dropdown(description=name, options=options, value=self._choice[name],
                                               style={"description_width": "8em"}, layout=widgets.Layout(width="25em"))
                        for name, options in closed.items()}
@@ -106,10 +108,6 @@ class MemoryPlanner(Shell):
             self._show()
             self._say_(str(error), wrong=True)
 
-    def _tables(self) -> list:
-        view = self._view
-        return [memory_view.part_table(view), memory_view.step_table(view), memory_view.cost_table(view)]
-
     def _show(self) -> None:
         view, self._quiet = self._view, True
         try:
@@ -121,7 +119,7 @@ class MemoryPlanner(Shell):
         finally:
             self._quiet = False
         self._shown.value = image(memory_view.picture(view), memory_view.told(view))
-        self._table.value = "".join(table(*one) for one in self._tables())
+        self._table.value = "".join(table(*one) for one in memory_view.tables(view))
         self._say_(view.text)
 
     def _say_(self, text: str, wrong: bool = False) -> None:
@@ -129,8 +127,8 @@ class MemoryPlanner(Shell):
 
 
 _FIRST = {"model": "llama-2-7b", "method": "lora", "rank": 8, "batch_size": 1, "seq_len": 512,
-          "precision": "bfloat16", "checkpointing": False, "attention": "flash", "gpu": "24", "tokens": 10**6,
-          "tokens_per_s": 0.0, "price_per_h": 0.0}
+          "precision": "bfloat16", "checkpointing": False, "attention": "flash", "gpu": "RTX-3090", "tokens": 10**6,
+          "tokens_per_s": 0.0, "price_per_h": 0.0, "currency": "CNY"}
 
 
 def _card(name: str, text: str) -> str:

@@ -1,20 +1,19 @@
 """What a training needs on a card: bytes by part and by moment, whether it fits, what it costs; text and picture.
 
-Knows nothing about widgets, and nothing about how bytes are predicted.
+Knows nothing about widgets, or how bytes are predicted.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
-from ftkit.axes import COLOURS, finish_
-from ftkit.errors import refusal
+from ftkit.errors import Refusal, unknown
 from ftkit.memory import cost as costs
 from ftkit.memory import fit
 from ftkit.memory.gpus import gpu_named
 from ftkit.memory.models import model_named
-from ftkit.memory.predict import PARTS
+from ftkit.memory.predict import predict
 from ftkit.memory.setup import Setup
-from ftkit.units import GIB, bytes_to_words, counted, seconds_to_words
+from ftkit.memory_bars import stacked_bars
+from ftkit.units import bytes_to_words, counted, seconds_to_words
 from ftkit.widgets.canvas import Canvas
 
 SIZES = {"lora": "rank", "qlora": "rank", "lora8bit": "rank", "adapter": "bottleneck", "prefix": "virtual_tokens",
@@ -23,9 +22,7 @@ SIZES = {"lora": "rank", "qlora": "rank", "lora8bit": "rank", "adapter": "bottle
 PRECISIONS = {"float32": ("float32", None), "bfloat16": ("bfloat16", None), "float16": ("float16", None),
               "float32, autocast to bfloat16": ("float32", "bfloat16"),
               "float32, autocast to float16": ("float32", "float16")}
-"""How a precision is called here: the type of the weights, and that of mixed precision."""
-ATTENTIONS = ("flash", "efficient", "math", "eager")
-_HATCHES = ("", "//", "..", "\\\\", "xx", "--", "oo", "++", "||")
+"""What a precision is called here: the type of the weights, and that of mixed precision."""
 
 
 @dataclass(frozen=True)
@@ -35,50 +32,44 @@ class PlanView:
     Args:
         model: its name.
         setup: how it is trained.
-        verdict: whether it fits, and what the steps of the playbook would save.
+        verdict: whether it fits, and the steps of the playbook up to where it does.
+        bars: for the picture: what is asked for, and each step; a name and bytes by part.
         largest_batch: rows that fit, with all else as it is; 0 where not even one does.
         longest_rows: tokens a row that fit, with all else as it is; 0 where not even two do.
-        cost: of the whole job.
-        tokens_per_s: that it was worked out with.
-        stated: whether somebody said so; else it is a share of what the card can compute.
+        tokens_per_s: that time and money were worked out with; None where the card's rate is not known.
+        cost: of the whole job; None likewise.
     """
 
     model: str
     setup: Setup
     verdict: fit.Verdict
+    bars: tuple[tuple[str, dict[str, int]], ...]
     largest_batch: int
     longest_rows: int
-    cost: costs.Cost
-    tokens_per_s: float
-    stated: bool
+    tokens_per_s: float | None
+    cost: costs.Cost | None
 
     @property
     def text(self) -> str:
         """The view in a few sentences."""
-        setup, verdict, memory = self.setup, self.verdict, self.verdict.memory
-        size = SIZES.get(setup.method)
+        setup, verdict, size = self.setup, self.verdict, SIZES.get(self.setup.method)
         what = f"{self.model}, {setup.method}" + (f", {size} {setup.setting(size)}" if size else "")
-        free = verdict.free_bytes
-        left = f"{bytes_to_words(free)} are left" if free >= 0 else f"{bytes_to_words(-free)} are missing"
-        most = (f"At most {counted(self.largest_batch, 'row')} of {setup.seq_len} tokens fit, or "
-                f"{counted(setup.batch_size, 'row')} of {self.longest_rows}." if self.largest_batch
-                else "Not even one such row fits.")
-        return " ".join([f"{what}, {setup.batch_size} × {setup.seq_len} tokens: {bytes_to_words(memory.peak_bytes)} at "
-                         f"the highest moment ({memory.moment}). On {verdict.gpu.name}: {verdict.word}; {left}.",
-                         self.next_step, most, *verdict.warnings]).replace("  ", " ")
-
-    @property
-    def next_step(self) -> str:
-        """What to do where it does not fit, or nothing."""
-        if self.verdict.word == "fits":
-            return ""
-        step = next((one for one in self.verdict.steps if one.saves_bytes > 0), None)
-        return f"Next: {step.name}, which saves {bytes_to_words(step.saves_bytes)}." if step else ""
+        left = f"{bytes_to_words(abs(verdict.free_bytes))} are {'left' if verdict.free_bytes >= 0 else 'missing'}"
+        rows = counted(setup.batch_size, "row")
+        most = (f"At most {counted(self.largest_batch, 'row')} of {setup.seq_len} tokens, or {rows} of "
+                f"{self.longest_rows}." if self.largest_batch and self.longest_rows else "")
+        step = verdict.steps[0] if verdict.steps else None
+        following = f"Next step: {step.name}, which saves {bytes_to_words(step.saves_bytes)}." if step else ""
+        needed = f"{bytes_to_words(verdict.memory.needed_bytes)}, highest in the {verdict.memory.moment}"
+        sentences = [f"{what}, {rows} of {setup.seq_len} tokens: {needed}.", f"On {verdict.gpu.name}: "
+                     f"{verdict.word}; {left}.", following, most, *verdict.warnings]
+        return " ".join(filter(None, sentences))
 
 
 def compute(model: str = "llama-2-7b", method: str = "lora", rank: int = 8, batch_size: int = 1, seq_len: int = 512,
-            precision: str = "bfloat16", checkpointing: bool = False, attention: str = "flash", gpu: str = "24",
-            tokens: int = 10**6, tokens_per_s: float = 0.0, price_per_h: float = 0.0) -> PlanView:
+            precision: str = "bfloat16", checkpointing: bool = False, attention: str = "flash", gpu: str = "RTX-3090",
+            tokens: int = 10**6, tokens_per_s: float = 0.0, price_per_h: float = 0.0,
+            currency: str = "CNY") -> PlanView:
     """What a training needs and costs.
 
     Args:
@@ -94,98 +85,86 @@ def compute(model: str = "llama-2-7b", method: str = "lora", rank: int = 8, batc
         tokens: of the whole job.
         tokens_per_s: measured ones; 0 takes a share of what the card can compute.
         price_per_h: of the card; 0 takes the example of the price table.
+        currency: "CNY" or "USD".
 
     Raises:
-        Refusal: as `Setup`, `model_named` and `gpu_named` do.
+        Refusal: as `Setup`, `model_named`, `gpu_named` and `cost` do.
 
     Example:
-        >>> view = compute("llama-2-7b", "qlora", gpu="24")
+        >>> view = compute("llama-2-7b", "qlora")
         >>> view.verdict.word
         'fits'
     """
     if precision not in PRECISIONS:
-        raise refusal("precision", f"one of {', '.join(PRECISIONS)}", precision)
+        raise unknown("precision", precision, PRECISIONS)
     known, card, (held, mixed) = model_named(model), gpu_named(gpu), PRECISIONS[precision]
-    settings = {SIZES[method]: rank} if method in SIZES else {}
-    setup = Setup(method, settings, batch_size, seq_len, precision=held, mixed=mixed, checkpointing=checkpointing,
-                  attention=attention)
-    speed = tokens_per_s or costs.throughput(known, setup, card)
-    return PlanView(known.name, setup, fit.judge(known, setup, card), fit.largest(known, setup, card, "batch_size"),
-                    fit.largest(known, setup, card, "seq_len"),
-                    costs.cost(tokens, speed, watts=card.watts, price_per_h=price_per_h), speed, tokens_per_s > 0)
+    setup = Setup(method, {SIZES[method]: rank} if method in SIZES else {}, batch_size, seq_len, precision=held,
+                  mixed=mixed, checkpointing=checkpointing, attention=attention)
+    verdict = fit.judge(known, setup, card)
+    bars = [("as asked", verdict.memory), *((step.name, predict(known, step.setup)) for step in verdict.steps)]
+    speed = tokens_per_s or _estimated(known, setup, card)
+    bill = None if speed is None else costs.cost(tokens, speed, card, currency=currency,
+                                                 rent_per_hour=price_per_h or None, measured=tokens_per_s > 0)
+    return PlanView(known.name, setup, verdict, tuple((name, {**one.parts, "CUDA": one.cuda_bytes})
+                                                      for name, one in bars),
+                    fit.largest(known, setup, card, "batch_size"), fit.largest(known, setup, card, "seq_len"), speed,
+                    bill)
 
 
 def part_table(view: PlanView) -> tuple[list[str], list[list[str]]]:
     """Headers, and a row for each part at the highest moment."""
-    memory = view.verdict.memory
-    rows = [[part, bytes_to_words(memory.parts[part]), f"{memory.parts[part] / memory.peak_bytes:.1%}"]
-            for part in PARTS if memory.parts.get(part)]
-    return ["at the highest moment", "bytes", "share"], [*rows, ["sum", bytes_to_words(memory.peak_bytes), "100 %"]]
+    parts, whole = view.bars[0][1], view.verdict.memory.needed_bytes
+    rows = [[name, bytes_to_words(size), f"{size / whole:.1%}"] for name, size in parts.items() if size]
+    return ["at the highest moment", "bytes", "share"], [*rows, ["all", bytes_to_words(whole), "100.0%"]]
+
+
+def moment_table(view: PlanView) -> tuple[list[str], list[list[str]]]:
+    """Headers, and one row: the highest of each moment, tensors alone."""
+    moments = view.verdict.memory.moments
+    return [f"highest: {name}" for name in moments], [[bytes_to_words(size) for size in moments.values()]]
 
 
 def step_table(view: PlanView) -> tuple[list[str], list[list[str]]]:
-    """Headers, and a row for each step of the playbook, in its order."""
-    rows = [[step.name, bytes_to_words(step.saves_bytes), bytes_to_words(step.peak_bytes),
-             "fits" if step.fits else "does not fit"] for step in view.verdict.steps]
-    return ["if it does not fit", "saves", "is then", "and"], rows
+    """Headers, and a row for each step of the playbook up to where it fits, each on top of those before it."""
+    rows = [[step.name, bytes_to_words(step.saves_bytes), bytes_to_words(step.needed_bytes),
+             "fits" if step.fits else "does not fit yet"] for step in view.verdict.steps]
+    return ["step of the playbook", "saves", "is then", "and"], rows
 
 
 def cost_table(view: PlanView) -> tuple[list[str], list[list[str]]]:
     """Headers, and one row: time and money of the job."""
-    cost, how = view.cost, "stated" if view.stated else "a share of what the card can compute"
-    return (["tokens a second", "time", "rent", "electricity at home"],
-            [[f"{view.tokens_per_s:,.0f} ({how})", seconds_to_words(3600 * cost.hours),
-              f"{cost.rent:.2f} {cost.currency}", f"{cost.electricity:.2f} {cost.currency}"]])
+    headers, cost = ["tokens a second", "time", "rent", "rent, spot", "electricity of the card", "by"], view.cost
+    if cost is None:
+        return headers, [["not known: type yours", None, None, None, None, None]]
+    money = [None if one is None else f"{one:.2f} {cost.currency}"
+             for one in (cost.rent, cost.spot_rent, cost.electricity)]
+    return headers, [[f"{view.tokens_per_s:,.0f}", seconds_to_words(3600 * cost.hours), *money, cost.basis]]
 
 
-@lru_cache(maxsize=64)
+def tables(view: PlanView) -> list[tuple[list[str], list[list[str]]]]:
+    """All tables of the view that have rows."""
+    return [one for one in (part_table(view), moment_table(view), step_table(view), cost_table(view)) if one[1]]
+
+
 def picture(view: PlanView) -> bytes:
-    """The view as a picture: bytes by part beside the card and the steps, and the highest of each moment."""
-    canvas = Canvas(height_inches=4.4)
-    canvas.figure.subplots_adjust(bottom=0.31, left=0.03)
-    _draw_parts_(canvas.axes[0], view)
-    _draw_moments_(canvas.axes[1], view)
+    """The view as a picture: bars by part, for what is asked and for each step, beside the card."""
+    canvas = Canvas(axes=1, height_inches=1.5 + 0.4 * max(4, len(view.bars)))
+    canvas.figure.subplots_adjust(left=0.34, right=0.78)
+    stacked_bars(view.bars, canvas.axes[0], card_bytes=view.verdict.gpu.memory_bytes, title="By part, as it would be")
     canvas.keep_()
     return canvas.png()
 
 
 def told(view: PlanView) -> str:
     """What the picture shows, for those who do not see it."""
-    memory = view.verdict.memory
-    parts = ", ".join(f"{part} {bytes_to_words(size)}" for part, size in memory.parts.items() if size)
-    moments = ", ".join(f"{moment} {bytes_to_words(size)}" for moment, size in memory.moments.items())
-    return (f"{view.text} Left, a bar of its parts at the highest moment: {parts}; below it a bar for each step of the "
-            f"playbook, and a line at {bytes_to_words(view.verdict.gpu.memory_bytes)}, the card. Right, the highest of "
-            f"each moment: {moments}.")
+    parts = ", ".join(f"{part} {bytes_to_words(size)}" for part, size in view.bars[0][1].items() if size)
+    below = "".join(f" {step.name}: {bytes_to_words(step.needed_bytes)}." for step in view.verdict.steps)
+    return (f"{view.text} A bar of its parts: {parts}; a line at {bytes_to_words(view.verdict.gpu.memory_bytes)}, the "
+            f"card.{below}")
 
 
-def _draw_parts_(axes, view: PlanView) -> None:
-    memory, left = view.verdict.memory, 0.0
-    for place, part in enumerate(PARTS):
-        width = memory.parts.get(part, 0) / GIB
-        if width:
-            axes.barh(0, width, left=left, height=0.8, color=COLOURS[place % len(COLOURS)], edgecolor="white",
-                      hatch=_HATCHES[place], linewidth=0.5, label=part)
-            left += width
-    for row, step in enumerate(view.verdict.steps, start=1):
-        axes.barh(row, step.peak_bytes / GIB, height=0.7, color="#DDDDDD", edgecolor="#6B6B6B", linewidth=0.5)
-        axes.annotate(step.name, (0, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.axvline(view.verdict.gpu.memory_bytes / GIB, color="#000000", linestyle="--", linewidth=1.2,
-                 label=f"the card, {bytes_to_words(view.verdict.gpu.memory_bytes)}")
-    axes.set_ylim(len(view.verdict.steps) + 0.6, -0.6)
-    axes.set_yticks([])
-    axes.set_xlim(0, 1.08 * max(left, view.verdict.gpu.memory_bytes / GIB))
-    finish_(axes, "By part, and after each step of the playbook", "GiB", "",
-            legend={"loc": "upper left", "bbox_to_anchor": (0, -0.16), "ncols": 4})
-
-
-def _draw_moments_(axes, view: PlanView) -> None:
-    moments, card = view.verdict.memory.moments, view.verdict.gpu.memory_bytes / GIB
-    sizes = [size / GIB for size in moments.values()]
-    axes.bar(range(len(sizes)), sizes, width=0.6, color=COLOURS[4], edgecolor="#000000", linewidth=0.5)
-    for place, size in enumerate(sizes):
-        axes.annotate(f"{size:.3g}", (place, size), (0, 2), textcoords="offset points", ha="center", fontsize=9)
-    axes.axhline(card, color="#000000", linestyle="--", linewidth=1.2)
-    axes.set_xticks(range(len(sizes)), [name.replace(" ", "\n") for name in moments])
-    axes.set_ylim(0, 1.15 * max(*sizes, card))
-    finish_(axes, "The highest of each moment", "", "GiB")
+def _estimated(model, setup: Setup, card) -> float | None:
+    try:
+        return costs.throughput(model, setup, card)
+    except Refusal:  # gigabytes alone, or a card without stated rates
+        return None
