@@ -23,7 +23,7 @@ class LoftqConfig:
     Args:
         data_type: as for `quant.blocks.quantise`.
         block_size: as there.
-        double_quant: whether the scales of 4-bit blocks are stored in 8 bits.
+        double: as there.
         iterations: how often codes and factors are worked out in turn, 1 or more; with 1 the codes are those of
             plain quantisation.
 
@@ -33,7 +33,7 @@ class LoftqConfig:
 
     data_type: str = "nf4"
     block_size: int = 64
-    double_quant: bool = True
+    double: bool = True
     iterations: int = 1
 
     def __post_init__(self):
@@ -68,7 +68,7 @@ def loftq(weight: torch.Tensor, rank: int, config: LoftqConfig | None = None
     exact = weight.detach().float()
     low = torch.zeros_like(exact)
     for _ in range(config.iterations):
-        codes = quantise((exact - low).to(weight.dtype), config.data_type, config.block_size, config.double_quant)
+        codes = quantise((exact - low).to(weight.dtype), config.data_type, config.block_size, config.double)
         left, sizes, right = torch.linalg.svd(exact - dequantise(codes, torch.float32), full_matrices=False)
         root = sizes[:rank].sqrt()
         lora_A, lora_B = root[:, None] * right[:rank], left[:, :rank] * root
@@ -103,7 +103,7 @@ def quantise_for_loftq_(model: nn.Module, lora: LoraConfig, config: LoftqConfig
     """
     exact = {path: model.get_submodule(path).weight
              for path in targets.find(model, lora.target_modules, lora.layers, lora.allow_partial)}
-    quantise_(model, config.data_type, config.block_size, config.double_quant)
+    quantise_(model, config.data_type, config.block_size, config.double)
     factors = {}
     for path, weight in exact.items():
         layer = model.get_submodule(path)
