@@ -145,7 +145,7 @@ class Begun:
                 plain = load_base(replace(self.trial, method="lora", quantization="")) if way == "original" else None
                 one = merged(adapted, way, plain)
                 sums, counts = record_losses(one, self.material.held_out)
-                asked = answers(one, self.material.tokenizer, self.material.asked, ANSWER_TOKENS, batch_size=64)
+                asked = answers(one, self.material.tokenizer, self.material.asked, ANSWER_TOKENS, batch_size=128)
                 found |= {f"{way} loss": sum(sums) / sum(counts), f"{way} bytes": stored_bytes(one),
                           f"{way} clinic": clinic.score(asked, self.material.asked)["accuracy"],
                           f"{way} difference": largest_difference(logits_of(one, ids), unmerged)}
@@ -155,7 +155,7 @@ class Begun:
         return clinic.score(self._answers(asked), asked)
 
     def _answers(self, prompts: Sequence) -> list[str]:
-        return answers(self.prepared.model, self.material.tokenizer, prompts, ANSWER_TOKENS, batch_size=64)
+        return answers(self.prepared.model, self.material.tokenizer, prompts, ANSWER_TOKENS, batch_size=128)
 
 
 def begin(trial: Trial) -> Begun:

@@ -36,6 +36,7 @@ class Stored:
         adapter: the folder of an adapter to put on it, by this kit or by peft; empty for none.
         quantization: as for `hub.load_model`.
         double_quant: as there.
+        unquantised: as there.
         dtype: as there.
     """
 
@@ -43,6 +44,7 @@ class Stored:
     adapter: str = ""
     quantization: str | None = None
     double_quant: bool = True
+    unquantised: tuple[str, ...] = ()
     dtype: str = "auto"
 
 

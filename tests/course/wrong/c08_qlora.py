@@ -79,7 +79,7 @@ WRONG = {
         "not a count": changed("08.4", (".double().mean().item()", ".sum().item()")),
         "0.4 does not reach": changed("08.4", ("(change != 0)", "(update != 0)")),
         "The order is: share of the update": changed("08.4", (
-            "return share, (change != 0).double().mean().item()", "return (change != 0).double().mean().item(), share")),
+            "share, (change != 0).double().mean().item()", "(change != 0).double().mean().item(), share")),
         "nothing of it is lost: 1.0": changed("08.4", ("if size > 0 else 1.0", "if size > 0 else 0.0")),
         "0/0 is no number": changed("08.4", (" if size > 0 else 1.0", "")),
         "not the update alone": changed("08.4", ("through(base + update) - base", "through(update)")),
@@ -95,7 +95,8 @@ WRONG = {
         "Cut off after the rank": changed("08.5", ("root[:, None] * right[:rank]", "right * sizes.sqrt()[:, None]"),
                                           ("left[:, :rank] * root", "left * sizes.sqrt()")),
         "divide B (or A) by it": changed("08.5", (" / scaling", "")),
-        "not both factors": changed("08.5", ("root[:, None] * right[:rank],", "root[:, None] * right[:rank] / scaling,")),
+        "not both factors": changed("08.5", ("root[:, None] * right[:rank],",
+                                             "root[:, None] * right[:rank] / scaling,")),
         "keeps the largest singular values": changed("08.5", ("[:, :rank]", "[:, -rank:]"), ("sizes[:rank]",
                                                               "sizes[-rank:]"), ("right[:rank]", "right[-rank:]")),
         "this is the first round's": changed("08.5", ("through(weight - low)", "through(weight)")),
