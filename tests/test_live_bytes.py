@@ -162,7 +162,7 @@ def test_sums_of_the_engine_are_counted_as_it_makes_them():
 
     def run():
         y = x.sigmoid()
-        loss = (y.exp() + y.sin() + y.cos()).sum()
+        loss = y.neg().sum() + y.neg().sum()  # nothing is kept but y, where two gradients meet
         loss.backward()
 
     allocated = allocated_peak(run)

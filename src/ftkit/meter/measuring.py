@@ -100,7 +100,7 @@ def watch(config: dict, setup: Setup, *, device: str = "cuda", way: str = "ours"
     answers = _answers(label_tokens(setup))
     is_cuda = device == "cuda"
     with FakeTensorMode(allow_non_fake_inputs=True):
-        with on_cuda.Exchanged(answers):
+        with on_cuda.Exchanged(answers), building.for_fake_tensors():
             model = _prepared(building.build(config, setup, fake=True), setup, way)
             taken = _steps(model, setup, way, as_on_cuda=is_cuda)
         with (LiveBytes(model, granule_bytes=CUDA_GRANULE_BYTES if is_cuda else 1) as live,
