@@ -175,6 +175,23 @@ def test_sums_of_the_engine_are_counted_as_it_makes_them():
     assert counted[True] == allocated < counted[False]
 
 
+def test_a_sum_in_a_backward_function_is_no_sum_of_the_engine():
+    class Twice(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            half = grad * 1
+            return half + grad
+
+    x = torch.ones(KIB, requires_grad=True)
+    with LiveBytes(x) as live:
+        Twice.apply(x).sum().backward()
+    assert live.peak("backward").bytes == 3 * 4 * KIB + 8  # x, the half, the whole; the loss and its gradient
+
+
 def test_of_tensors_that_are_not_there_any_size_is_counted():
     with FakeTensorMode(), LiveBytes() as live:
         x = torch.empty(2**20, 2**20, dtype=torch.bfloat16)

@@ -42,6 +42,7 @@ def build(config: dict, setup: Setup, fake: bool) -> nn.Module:
         model = AutoModelForCausalLM.from_config(
             settings, dtype=getattr(torch, setup.precision),
             attn_implementation="eager" if setup.attention == "eager" else "sdpa")
+        model.tie_weights()  # left out where weights are not initialised
         if setup.quantization:
             _quantise_(model, setup, fake)
     if setup.float32_cast:
