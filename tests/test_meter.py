@@ -1,5 +1,7 @@
 """The memory of a training, counted on tensors that are not there, and on real ones by torch's own allocator."""
 
+from dataclasses import asdict
+
 import bitsandbytes as bnb
 import pytest
 import torch
@@ -10,7 +12,7 @@ from ftkit.device import resident_peak_gib
 from ftkit.errors import Refusal
 from ftkit.live_bytes import LiveBytes
 from ftkit.memory.setup import Setup
-from ftkit.meter import building, on_cuda
+from ftkit.meter import building, measuring, on_cuda
 from ftkit.meter.measuring import Measured, measure, measure_real, watch
 from ftkit.meter.steps import examples_of, label_tokens
 
@@ -213,8 +215,19 @@ def test_a_gpu_that_is_not_there_is_refused():
         measure_real(SMALL, small("lora"), device="cuda")
 
 
-def test_a_measurement_can_be_written_down():
-    from dataclasses import asdict
+@pytest.mark.skipif(not measuring.CLEAR_REFS.exists(), reason="only Linux tells how far a process grew")
+def test_a_whole_process_can_be_measured_instead():
+    measured = measure_real(SMALL, small("lora"), device="cpu", steps=1, by_process=True)
+    assert measured.counted == "resident memory of the process"
+    assert measured.before_bytes <= measured.peak_bytes < measured.before_bytes + 2**30
 
+
+def test_a_process_that_does_not_tell_how_far_it_grew_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(measuring, "CLEAR_REFS", tmp_path / "none")
+    with pytest.raises(Refusal, match="by_process must be False on a GPU, and on systems other than Linux, got True"):
+        measure_real(SMALL, small("lora"), device="cpu", by_process=True)
+
+
+def test_a_measurement_can_be_written_down():
     measured = measure(SMALL, small("lora"), device="cpu")
     assert Measured(**asdict(measured)) == measured
