@@ -172,8 +172,8 @@ def _result_of(query: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Ten
 
 
 def _attention(is_flash: bool) -> Callable:
-    """What torch takes for `scaled_dot_product_attention`: the memory-efficient kernel knows masks, but no groups; where
-    heads are unequal and nobody said that they are groups, it takes plain products."""
+    """What torch takes for `scaled_dot_product_attention`: the memory-efficient kernel knows masks, but no groups; for
+    unequal heads that nobody called groups, plain products."""
     plain = F.scaled_dot_product_attention
 
     def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
