@@ -59,8 +59,8 @@ def build(name: str, library: str, device: str, layers: int | None = None) -> nn
         for key, parameter in list(module.named_parameters(recurse=False)):
             if parameter.is_meta:
                 module.register_parameter(key, _drawn(parameter, device, is_norm="norm" in path))
-    rotary = model.model.rotary_emb
-    model.model.rotary_emb = type(rotary)(config=config, device=device)  # its frequencies are computed, not drawn
+    with torch.device(device):
+        model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its frequencies are computed, not drawn
     model.is_loaded_in_4bit = True  # as transformers notes of a model that it loaded, and peft asks for
     return model.requires_grad_(False)
 
