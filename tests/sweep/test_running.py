@@ -189,6 +189,13 @@ def test_two_sweeps_do_not_write_to_one_folder(function):
     Lock("out").release()
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused_in_words(function):
+    text = function()
+    Path("file").touch()
+    with pytest.raises(Refusal, match="sweep folder out must be one that can be written to, got 'Not a directory'"):
+        sweep(text, {"x": [1]}, out="file/out")
+
+
 def test_a_script_needs_no_guard_even_if_it_sweeps_a_function_of_its_own(function):
     function("""
         from ftkit.sweep.running import sweep
@@ -271,6 +278,8 @@ with open_run(os.path.join(out_dir, "r"), {"rank": rank}, name="x", seed=seed) a
         os.kill(os.getpid(), 9)
     if how == "hang":
         time.sleep(600)
+    if how == "eat":
+        held = bytearray(2**33)
     run.finish({"held_out_loss": 1.0 / rank, "threads": os.environ["OMP_NUM_THREADS"]})
 print(open(data).read())
 '''
@@ -285,11 +294,11 @@ def test_a_notebook_is_a_target_like_a_function(tmp_path, monkeypatch):
     Path("mine.txt").write_text("read from the caller's folder")
     asked = {"fixed": {"data": "mine.txt"}, "jobs": 2, "out": "out"}
     sweep("n.ipynb", {"rank": [4], "how": ["ok", "raise", "kill"]}, **asked)
-    found = sweep("n.ipynb", {"rank": [4], "how": ["hang"]}, **asked, limit_s=5)
+    found = sweep("n.ipynb", {"rank": [4], "how": ["hang", "eat"]}, **asked, limit_s=5, memory_gib=6)
     errors = dict(zip(found["param.how"], found["error"], strict=True))
     assert errors.pop("ok") == "" and "TimeLimit: the notebook ran past its limit of 5 s" in errors.pop("hang")
     assert errors == {
-        "raise": "ZeroDivisionError: division by zero (cell run)",
+        "eat": "MemoryError: (cell run)", "raise": "ZeroDivisionError: division by zero (cell run)",
         "kill": "KernelDied: the kernel died; the usual cause is too little memory (cell run)"}
     metrics = record("out", how="ok")["metrics"]
     assert metrics["held_out_loss"] == 0.25 and metrics["threads"] == "1" and {"seconds", "peak_gib"} <= metrics.keys()
