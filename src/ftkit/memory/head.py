@@ -11,29 +11,38 @@ FLOAT = 4
 CHUNK_LOGITS = 2**25  # the most at a time where a loss is computed in chunks
 
 
-def loss_at(decoder: Decoder, states: Tensor) -> Tensor:
-    """The loss of the last states, a tensor of one number.
+def loss_of_states(decoder: Decoder, states: list[Tensor]) -> Tensor:
+    """The loss, a tensor of one number.
 
     Args:
-        states: of all places of a micro-batch.
+        states: the last ones, alone in a list, from which they are taken: they are gone once the logits are there,
+            where nothing else holds them.
     """
-    ledger, shape, setup = decoder.ledger, decoder.shape, decoder.setup
-    count = setup.batch_size * setup.seq_len if setup.logits == "all" else setup.label_tokens
+    setup = decoder.setup
     if setup.logits == "chunked":
-        return _chunked(decoder, states, count)
-    if setup.logits == "labels":
-        states = ops.picked(ledger, states, count * shape.hidden)
+        return _chunked(decoder, states.pop(), setup.label_tokens)
+    if setup.logits == "all":  # the model's own forward pass, which holds them as long as it lasts
+        return _cross_entropy(decoder, _logits(decoder, states[0]))
+    return _cross_entropy(decoder, _logits(decoder, _picked(decoder, states.pop())))
+
+
+def _picked(decoder: Decoder, states: Tensor) -> Tensor:
+    return ops.picked(decoder.ledger, states, decoder.setup.label_tokens * decoder.shape.hidden)
+
+
+def _logits(decoder: Decoder, states: Tensor) -> Tensor:
+    ledger = decoder.ledger
     logits = layers.linear(ledger, states, decoder.head)
-    if shape.softcap:
+    if decoder.shape.softcap:
         logits = ops.scaled(ledger, ops.activation(ledger, ops.scaled(ledger, logits), "tanh"))
-    wide = ops.to(ledger, logits, FLOAT)
-    return _cross_entropy(decoder, wide)
+    return logits
 
 
 def _cross_entropy(decoder: Decoder, logits: Tensor) -> Tensor:
-    """log softmax, whose result is saved, and one number of each row."""
+    """log softmax in float32, whose result is saved, and one number of each row."""
     ledger = decoder.ledger
-    logs = ops.softmax(ledger, logits, FLOAT)
+    wide = ops.to(ledger, logits, FLOAT)
+    logs = ops.softmax(ledger, wide, FLOAT)
     size = logs.numel * FLOAT
     return made(ledger, 1, FLOAT, [logs], lambda grads, wants: [scratch(ledger, size)])
 

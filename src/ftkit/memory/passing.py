@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ftkit.memory import layers, ops
 from ftkit.memory.attention import Attention, attend, partly_rotated, rotated
 from ftkit.memory.building import Decoder
-from ftkit.memory.head import loss_at
+from ftkit.memory.head import loss_of_states
 from ftkit.memory.ledger import Storage, Tensor, checkpointed
 from ftkit.memory.shape import ATTENTION, MLP
 
@@ -48,9 +48,9 @@ def loss_of(decoder: Decoder) -> Tensor:
     ledger.where, ledger.part = ("forward", None), "activations"
     ids = Storage(ledger, setup.batch_size * setup.seq_len * IDS, "buffers")
     labels = Storage(ledger, setup.batch_size * setup.seq_len * IDS, "buffers")
-    states = _decoded(decoder)
+    states = [_decoded(decoder)]
     ledger.where, ledger.part = ("loss", None), "logits"
-    loss = loss_at(decoder, states)
+    loss = loss_of_states(decoder, states)
     del ids, labels
     ledger.part = "activations"
     return loss

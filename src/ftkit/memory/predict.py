@@ -78,14 +78,16 @@ def predict(model: Shape | Mapping | object, setup: Setup, way: str = "ours") ->
     ledger = Ledger()
     decoder = built(shape, setup, ledger, way == "peft")
     states = _states(decoder)
-    activations = _micro_batches(decoder)
+    loss = _micro_batches(decoder)
+    if decoder.peft:
+        del loss
     _optimizer_step(decoder, states)
     counts = count(shape, setup)
     moments: dict[str, int] = {}
     for (name, _), highest in ledger.tops.items():
         moments[name] = max(highest, moments.get(name, 0))
     return Memory(ledger.peak, _words(ledger.peak_where, shape), {part: ledger.at_peak[part] for part in PARTS},
-                  moments, activations, weight_bytes(shape, setup), counts.trainable, counts.total)
+                  moments, tuple(ledger.kept_by_layer), weight_bytes(shape, setup), counts.trainable, counts.total)
 
 
 def as_shape(model: Shape | Mapping | object) -> Shape:
@@ -95,16 +97,18 @@ def as_shape(model: Shape | Mapping | object) -> Shape:
     return shape_of(model if isinstance(model, Mapping) else getattr(model, "config", model))
 
 
-def _micro_batches(decoder: Decoder) -> tuple[int, ...]:
-    """Forward and backward, twice where gradients gather over several micro-batches; what each layer kept."""
-    ledger, kept = decoder.ledger, ()
+def _micro_batches(decoder: Decoder) -> Tensor:
+    """Forward and backward, twice where gradients gather over several micro-batches.
+
+    The last loss, which ftkit holds until its optimizer step is over, and the one before until the next is there.
+    """
+    ledger, loss = decoder.ledger, None
     for _ in range(min(decoder.setup.accumulation, 2)):
+        loss = None if decoder.peft else loss
         loss = loss_of(decoder)
-        kept = kept or tuple(ledger.kept_by_layer)
         if loss.edge is not None:
             backward(ledger, loss.edge, scratch(ledger, FLOAT))
-        del loss
-    return kept
+    return loss
 
 
 def _states(decoder: Decoder) -> list[Storage]:
