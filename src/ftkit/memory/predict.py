@@ -135,8 +135,11 @@ def _state_bytes(optimizer: str, parameter: Tensor) -> int:
 def _optimizer_step(decoder: Decoder, states: list[Storage]) -> None:
     ledger, setup = decoder.ledger, decoder.setup
     ledger.where = ("optimizer", None)
-    if setup.optimizer == "lion" and decoder.trained:
-        scratch(ledger, max(one.numel * one.kind for one in decoder.trained))
+    if setup.optimizer == "lion":  # a direction for each parameter, the last one's there until the next one is
+        direction = None
+        for one in (one for one in decoder.trained if one.numel > decoder.shape.hidden):
+            direction = scratch(ledger, one.numel * one.kind)
+        del direction
     if setup.optimizer.startswith("paged"):
         states += [Storage(ledger, _state_bytes(setup.optimizer, one), "optimizer") for one in decoder.trained]
     ledger.enter(0, "optimizer")
