@@ -10,7 +10,7 @@ each method, each in a process of its own. Beside each other stand the peaks
   given back, what libraries hold (packed matrices, threads), and Python's objects.
 
 Below, the time of `measure` for architectures of 0.5 to 70 billion numbers (QLoRA, checkpointing, as on a CUDA device),
-two steps through all layers. Prints both tables and writes benchmarks/results/memory_meter.json.
+a step through all layers. Prints both tables and writes benchmarks/results/memory_meter.json.
 """
 
 import argparse

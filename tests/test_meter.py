@@ -14,7 +14,7 @@ from ftkit.meter import building, on_cuda
 from ftkit.meter.measuring import Measured, measure, measure_real, watch
 from ftkit.meter.steps import examples_of, label_tokens
 
-SMALL = {"model_type": "qwen2", "hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 8,
+SMALL = {"model_type": "qwen2", "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 8,
          "num_key_value_heads": 4, "intermediate_size": 512, "vocab_size": 2000, "max_position_embeddings": 1024,
          "tie_word_embeddings": False}
 LLAMA_2_7B = {"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
@@ -198,8 +198,8 @@ def test_labels_are_shared_out_over_the_rows():
     (lambda: measure(SMALL, small("lora"), way="theirs"), "way"),
     (lambda: measure(SMALL, small("lora"), steps=0), "steps must be a whole number, 1 or more, got 0"),
     (lambda: measure(SMALL, small("lora", ranks=2)), "ranks must be 1, got 2"),
-    (lambda: measure(SMALL, small("lora", logits="all")), "logits must be 'labels'"),
-    (lambda: measure(SMALL, small("full"), way="peft"), "method must be lora, qlora or lora8bit with way='peft'"),
+    (lambda: measure(SMALL, small("lora"), way="peft"), "logits must be 'all' with way='peft', got 'labels'"),
+    (lambda: measure(SMALL, small("full", logits="all"), way="peft"), "method must be lora, qlora or lora8bit with"),
     (lambda: measure({"model_type": "chatglm"}, small("lora")), "model_type must be a causal language model's"),
 ])
 def test_what_cannot_be_measured_is_refused(call, words):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from ftkit import methods, targets
+from ftkit import methods, quantization, targets
 from ftkit.errors import refusal
 from ftkit.memory.setup import Setup
 
@@ -76,16 +76,13 @@ def prepare_by_peft(model: nn.Module, setup: Setup) -> nn.Module:
 
 def _quantise_(model: nn.Module, setup: Setup, fake: bool) -> None:
     """Puts bitsandbytes' own layers in place of the linear ones that transformers would quantise."""
-    from transformers.quantizers.base import get_keys_to_not_convert
-
-    kept = (*get_keys_to_not_convert(model), *setup.unquantised)
-    for path in [path for path, module in model.named_modules() if targets.is_linear(module)]:
-        if any(f".{name}." in f".{path}." for name in kept):
-            continue
+    linear = [path for paths in targets.linear_names(model).values() for path in paths]
+    left = set(quantization.paths_left(model, setup.unquantised))
+    for path in [path for path in linear if path not in left]:
         linear = model.get_submodule(path)
         made = _four_bit(linear, setup, fake) if setup.quantization != "int8" else _eight_bit(linear, fake)
         made.bias = linear.bias
-        targets.replace_(model, path, made.requires_grad_(False))
+        model.set_submodule(path, made.requires_grad_(False))
     model.is_loaded_in_8bit = setup.quantization == "int8"
     model.is_loaded_in_4bit = not model.is_loaded_in_8bit
 
@@ -97,7 +94,7 @@ def _four_bit(linear: nn.Module, setup: Setup, fake: bool) -> nn.Module:
     dtype = getattr(torch, setup.precision)
     with _nothing_made():
         made = bnb.nn.Linear4bit(inside, outside, False, dtype, setup.double_quant, setup.quantization)
-    made.support_avx512bf16_for_cpu = False  # see `hub.keep_codes_`
+    made.support_avx512bf16_for_cpu = False  # see `quantization.keep_codes_`
     if not fake:
         made.weight = bnb.nn.Params4bit(_weight_of(linear), False, quant_type=setup.quantization,
                                         compress_statistics=setup.double_quant, module=made).to(linear.weight.device)

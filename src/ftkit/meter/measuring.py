@@ -21,7 +21,7 @@ from ftkit.errors import refusal, unknown
 from ftkit.live_bytes import CUDA_GRANULE_BYTES, PHASES, LiveBytes
 from ftkit.memory.setup import Setup
 from ftkit.meter import building, on_cuda
-from ftkit.meter.steps import OurSteps, UsualSteps, label_tokens
+from ftkit.meter.steps import OurSteps, UsualSteps, label_tokens, make_state_
 from ftkit.targets import counts
 from ftkit.units import GIB
 
@@ -64,17 +64,17 @@ class Measured:
     notes: tuple[str, ...] = ()
 
 
-def measure(config: dict, setup: Setup, *, device: str = "cuda", way: str = "ours", steps: int = 2) -> Measured:
-    """The peak of a setup's first steps, counted without allocating any tensor.
+def measure(config: dict, setup: Setup, *, device: str = "cuda", way: str = "ours", steps: int = 1) -> Measured:
+    """The peak of a setup's steps, counted without allocating any tensor.
 
     The whole model is built and trained on fake tensors: all layers, forward, backward and optimizer, by the code that
-    trains for real.
+    trains for real. The optimizer has its state from the beginning, as from the second step on.
 
     Args:
         config: of the model, as its config.json holds it.
         device: "cuda" counts what a GPU would hold, as `on_cuda` models it; "cpu" what a CPU holds.
         way: "ours" (`methods.prepare` and `train`) or "peft" (peft's LoRA, the loss of transformers' Trainer).
-        steps: optimizer steps, 1 or more; in the first there is no optimizer state yet.
+        steps: optimizer steps, 1 or more.
 
     Raises:
         Refusal: a model that cannot be built, or a setup that cannot be measured.
@@ -88,7 +88,7 @@ def measure(config: dict, setup: Setup, *, device: str = "cuda", way: str = "our
 
 
 def watch(config: dict, setup: Setup, *, device: str = "cuda", way: str = "ours",
-          steps: int = 2) -> tuple[LiveBytes, tuple[int, int]]:
+          steps: int = 1) -> tuple[LiveBytes, tuple[int, int]]:
     """All that `measure` counted, for who wants to know what was alive when; and the numbers trained and in all.
 
     Raises:
@@ -107,6 +107,7 @@ def watch(config: dict, setup: Setup, *, device: str = "cuda", way: str = "ours"
               on_cuda.Exchanged(answers | on_cuda.four_bit_operators()),
               patch.object(masking_utils, "find_packed_sequence_indices", lambda position_ids: None),
               on_cuda.on_cuda(setup.attention) if is_cuda else fused.masks_apart()):
+            make_state_(taken.optimizer)
             taken.take(steps)
             if is_cuda and setup.optimizer.startswith("paged"):
                 live.forget(_paged(taken.optimizer))
@@ -124,7 +125,7 @@ def measure_real(config: dict, setup: Setup, *, device: str | None = None, way: 
         config: as for `measure`.
         device: "cuda" or "cpu"; None takes a GPU if there is one.
         way: as for `measure`.
-        steps: as for `measure`.
+        steps: optimizer steps; in the first there is no optimizer state yet.
         by_process: on a CPU under Linux, measure how far the whole process grows instead: memory that was freed and not
             given back, libraries' buffers and Python objects are in it. Do so in a process of its own.
 
@@ -195,9 +196,10 @@ def _steps(model: nn.Module, setup: Setup, way: str, as_on_cuda: bool) -> OurSte
 
 
 def _answers(labels: int) -> dict:
-    """What fake tensors cannot tell: how many labels there are, and what a number is."""
-    operators = torch.ops.aten
-    return {operators.nonzero.default: lambda x: torch.empty(labels, x.dim(), dtype=torch.int64),
+    """What fake tensors cannot tell: how many labels there are, and what a number is; and, sooner, where they are."""
+    operators, here = torch.ops.aten, torch.device("cpu")
+    return {torch.ops.prim.device.default: lambda x: here,  # asked for more often than all else together
+            operators.nonzero.default: lambda x: torch.empty(labels, x.dim(), dtype=torch.int64),
             operators._local_scalar_dense.default: lambda x: 1.0 if x.is_floating_point() else 1}
 
 
@@ -226,5 +228,7 @@ def _check(setup: Setup, device: str, way: str, steps: int) -> None:
             raise unknown(name, value, known)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise refusal("steps", "a whole number, 1 or more", steps)
+    if way == "peft" and setup.logits != "all":
+        raise refusal("logits", "'all' with way='peft'", setup.logits, "So Trainer computes its loss.")
     if setup.ranks > 1:
         raise refusal("ranks", "1", setup.ranks, "What other processes hold cannot be measured in one.")

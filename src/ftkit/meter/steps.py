@@ -4,16 +4,16 @@ Knows nothing about memory, nor about where a model comes from.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from unittest.mock import patch
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from ftkit import low_rank
 from ftkit.batches import Batch
-from ftkit.errors import refusal
 from ftkit.memory.setup import Setup
+from ftkit.train import learner
 from ftkit.train.config import OPTIMIZERS, TrainConfig
 from ftkit.train.learner import Learner, ready_to_learn
 from ftkit.train.order import Order
@@ -123,18 +123,14 @@ class _Learner(Learner):
 
     @contextmanager
     def _fast(self, batch: Batch) -> Iterator[None]:
-        if not self._as_on_cuda:
-            with super()._fast(batch):
-                yield
-        else:  # what it exchanges is for CPUs alone, but for this
-            with low_rank.fewest_steps():
-                yield
+        shortcuts = patch.object(learner, "fused", lambda *_: nullcontext()) if self._as_on_cuda else nullcontext()
+        with shortcuts, super()._fast(batch):  # they are for CPUs alone
+            yield
 
 
 def _config(setup: Setup) -> TrainConfig:
-    if setup.logits != "labels":
-        raise refusal("logits", "'labels' in our own training", setup.logits, "Take way='peft' for all positions.")
     mixed = "no" if setup.mixed is None else "bf16"  # of fp16 a CPU has none; it takes as many bytes
     return TrainConfig(RATE, max_steps=1, batch_size=setup.batch_size, accumulation=setup.accumulation, precision=mixed,
                        optimizer=setup.optimizer if setup.optimizer in OPTIMIZERS else OPTIMIZERS[0],
+                       logits="at_labels" if setup.logits == "labels" else setup.logits,
                        activation_checkpointing=setup.checkpointing)
