@@ -106,7 +106,7 @@ def _prefix(decoder: Decoder, kind: int) -> tuple[Tensor, ...]:
     ledger, shape, parts = decoder.ledger, decoder.shape, decoder.virtual
     every = parts[0]
     if len(parts) > 1:
-        inside, tokens = shape.kv_heads * shape.head_dim, decoder.setup.setting("virtual_tokens")
+        inside, tokens = shape.cached_heads * shape.head_dim, decoder.setup.setting("virtual_tokens")
         width = parts[1].numel // (inside + 1)
         weights = [Tensor(one.store, one.numel // (rows + 1) * rows, one.kind, one.edge)
                    for one, rows in ((parts[1], inside), (parts[2], width))]

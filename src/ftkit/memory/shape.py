@@ -122,6 +122,11 @@ class Shape:
     attends_by_itself: str = ""
 
     @property
+    def cached_heads(self) -> int:
+        """Heads of keys that a cache holds, and a prefix puts itself in front of: falcon writes them out first."""
+        return self.heads if self.qkv == "falcon" and self.kv_heads > 1 else self.kv_heads
+
+    @property
     def layer_parameters(self) -> int:
         """Numbers of one layer."""
         return sum(one.parameters for one in (*self.linears, *self.norms))
