@@ -14,7 +14,7 @@ PUBLISHED = read_json(Path(__file__).parents[2] / "benchmarks" / "results" / "me
 MEASURED = [row for row in PUBLISHED["rows"] if "fake" in row]
 SMALL = {"model_type": "llama", "vocab_size": 2000, "hidden_size": 256, "intermediate_size": 704,
          "num_hidden_layers": 3, "num_attention_heads": 8, "num_key_value_heads": 2}
-GRANULES = 2e-3  # tensors of a row's norms and of counters, in the allocator's granules: they weigh more in a small model
+GRANULES = 2e-3  # norms and counters in the allocator's granules: they weigh more in a small model
 
 
 def today(row):
