@@ -147,7 +147,9 @@ def main() -> None:
 def _has_room(row: dict) -> bool:
     import torch
 
-    return torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > 1.1 * row["predicted_bytes"]
+    whole = 2 * model_named(row["model"]).parameters  # it is made in bfloat16 and quantised then
+    needed = max(row["predicted_bytes"], whole if row["setup"].get("precision") != "float32" else 2 * whole)
+    return torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > 1.1 * needed
 
 
 if __name__ == "__main__":
