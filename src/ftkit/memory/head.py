@@ -20,7 +20,7 @@ def loss_of_states(decoder: Decoder, states: list[Tensor]) -> Tensor:
     """
     setup = decoder.setup
     if setup.logits == "chunked":
-        return _chunked(decoder, states.pop(), setup.label_tokens)
+        return _chunked(decoder, states.pop())
     if setup.logits == "all":  # the model's own forward pass, which holds them as long as it lasts
         return _cross_entropy(decoder, _logits(decoder, states[0]))
     return _cross_entropy(decoder, _logits(decoder, _picked(decoder, states.pop())))
@@ -47,14 +47,23 @@ def _cross_entropy(decoder: Decoder, logits: Tensor) -> Tensor:
     return made(ledger, 1, FLOAT, [logs], lambda grads, wants: [scratch(ledger, size)])
 
 
-def _chunked(decoder: Decoder, states: Tensor, count: int) -> Tensor:
-    """The loss some label positions at a time: the gradient of their states is made in the forward pass."""
-    ledger, shape = decoder.ledger, decoder.shape
+def _chunked(decoder: Decoder, states: Tensor) -> Tensor:
+    """The loss some label positions at a time: the gradient of their states is made in the forward pass, and kept."""
+    ledger, shape, head = decoder.ledger, decoder.shape, decoder.head.weight
+    count = decoder.setup.label_tokens
     chunk = min(count, max(1, CHUNK_LOGITS // shape.vocab))
-    picked = ops.picked(ledger, states, count * shape.hidden)
-    logits = Storage(ledger, chunk * shape.vocab * (picked.kind if picked.kind < FLOAT else 0), "logits")
-    wide = [Storage(ledger, chunk * shape.vocab * FLOAT, "logits") for _ in range(2)]
-    del logits, wide
-    size = picked.numel * picked.kind
-    kept = Storage(ledger, size, "logits")
-    return made(ledger, 1, FLOAT, [picked], lambda grads, wants: [scratch(ledger, size)], [kept])
+    picked = _picked(decoder, states)
+    del states
+    sizes = [picked.numel * picked.kind, head.numel * head.kind]
+    kept = [Storage(ledger, size, "logits") for size, one in zip(sizes, (picked, head), strict=True)
+            if one is picked or one.edge is not None]
+    logits = _chunk(decoder, chunk * shape.vocab, picked.kind, count > chunk)
+    del logits
+    return made(ledger, 1, FLOAT, [picked, head], lambda grads, wants: [
+        scratch(ledger, size) if want else None for size, want in zip(sizes, wants, strict=True)], kept)
+
+
+def _chunk(decoder: Decoder, logits: int, kind: int, several: bool) -> list[Storage]:
+    """A chunk's logits, their float32 copy, their gradient, and what is there still of the chunk before."""
+    sizes = [kind, FLOAT, kind * (kind < FLOAT), kind * several]
+    return [Storage(decoder.ledger, logits * size, "logits") for size in sizes]

@@ -81,7 +81,7 @@ def _decoded(decoder: Decoder) -> Tensor:
         def layer(x: Tensor, place: int = place) -> Tensor:
             return _layer(decoder, batch, place, x)
 
-        states = checkpointed(ledger, layer, states) if setup.checkpointing else layer(states)
+        states = checkpointed(ledger, layer, states) if setup.recomputes(place) else layer(states)
         ledger.kept_by_layer.append(ledger.live - before)
     ledger.where = ("forward", None)
     states = _normed(decoder, states, decoder.final_norm) if decoder.final_norm else states

@@ -7,9 +7,9 @@ cards and what fits on them.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ftkit.errors import unknown
+from ftkit.errors import refusal, unknown
 from ftkit.memory.building import Decoder, built
-from ftkit.memory.counting import count, weight_bytes
+from ftkit.memory.counting import bytes_of_linear, count, weight_bytes
 from ftkit.memory.ledger import PARTS, Ledger, Storage, Tensor, backward, scratch
 from ftkit.memory.passing import loss_of
 from ftkit.memory.setup import Setup
@@ -75,9 +75,11 @@ def predict(model: Shape | Mapping | object, setup: Setup, way: str = "ours") ->
     if way not in WAYS:
         raise unknown("way", way, WAYS)
     shape = as_shape(model)
+    if shape.positions and setup.seq_len > shape.positions:
+        raise refusal("seq_len", f"{shape.positions} or less, the places that this model knows", setup.seq_len)
     ledger = Ledger()
     decoder = built(shape, setup, ledger, way == "peft")
-    states = _states(decoder)
+    states = [*_states(decoder), *_of_ranks(decoder)]
     loss = _micro_batches(decoder)
     if decoder.peft:
         del loss
@@ -122,6 +124,21 @@ def _states(decoder: Decoder) -> list[Storage]:
     return [] if paged else [Storage(decoder.ledger, size, "optimizer") for size in sizes]
 
 
+def _of_ranks(decoder: Decoder) -> list[Storage]:
+    """What several processes hold beside their shares: buckets of gradients to exchange, or a layer put together.
+
+    As torch's DistributedDataParallel and DeepSpeed's ZeRO 3 are described; not compared with a measurement.
+    """
+    setup, ledger = decoder.setup, decoder.ledger
+    if setup.ranks > 1 and setup.sharding in ("none", "zero1"):
+        return [Storage(ledger, sum(one.numel * one.kind for one in decoder.trained), "gradients")]
+    if setup.sharding == "zero3":
+        one = sum(sum(bytes_of_linear(linear, setup, bool(setup.quantization)).values())
+                  for linear in decoder.shape.linears)
+        return [Storage(ledger, one, "scratch")]
+    return []
+
+
 def _state_bytes(optimizer: str, parameter: Tensor) -> int:
     """Of one parameter: a moment of its own type for lion, two for adamw, in a byte each with 8 bits."""
     if optimizer == "lion":
@@ -142,7 +159,7 @@ def _optimizer_step(decoder: Decoder, states: list[Storage]) -> None:
         del direction
     if setup.optimizer.startswith("paged"):
         states += [Storage(ledger, _state_bytes(setup.optimizer, one), "optimizer") for one in decoder.trained]
-    ledger.enter(0, "optimizer")
+    ledger.enter(0, "optimizer")  # so that this moment is looked at, too
 
 
 def _words(where: tuple, shape: Shape) -> str:
