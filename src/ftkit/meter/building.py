@@ -3,8 +3,9 @@
 Knows nothing about what is measured, nor about training.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -30,7 +31,6 @@ def build(config: dict, setup: Setup, fake: bool) -> nn.Module:
         Refusal: a model_type that needs code of its own.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.initialization import no_init_weights
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as known
 
     if config.get("model_type") not in known:
@@ -38,10 +38,11 @@ def build(config: dict, setup: Setup, fake: bool) -> nn.Module:
                       config.get("model_type"), "Models that bring code of their own cannot be built from a config.")
     settings = {name: value for name, value in config.items() if name not in ("model_type", "auto_map")}
     settings = AutoConfig.for_model(config["model_type"], **settings)
-    with no_init_weights() if fake else nullcontext():
+    with for_fake_tensors() if fake else nullcontext():
         model = AutoModelForCausalLM.from_config(
             settings, dtype=getattr(torch, setup.precision),
             attn_implementation="eager" if setup.attention == "eager" else "sdpa")
+        model.tie_weights()  # left out where weights are not initialised
         if setup.quantization:
             _quantise_(model, setup, fake)
     if setup.float32_cast:
@@ -49,6 +50,16 @@ def build(config: dict, setup: Setup, fake: bool) -> nn.Module:
 
         prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     return model
+
+
+@contextmanager
+def for_fake_tensors() -> Iterator[None]:
+    """While open, modules begin without numbers, some of which are drawn until they please, and are moved and cast by
+    new parameters: torch would exchange the contents of two fake tensors, which others may refer to."""
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights(), patch.object(nn.Module, "_apply", _applied):
+        yield
 
 
 def prepare(model: nn.Module, setup: Setup) -> nn.Module:
@@ -145,3 +156,14 @@ def _nothing_made() -> Iterator[None]:
     """While open, modules are made without their weights: bitsandbytes' classes cannot hold fake ones."""
     with _disable_current_modes(), torch.device("meta"):
         yield
+
+
+@torch.no_grad()
+def _applied(self: nn.Module, change: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
+    """What `nn.Module._apply` does; a parameter that stays what it is stays the same one."""
+    for module in self.modules():
+        for name, one in module._parameters.items():
+            if one is not None and (changed := change(one)) is not one:
+                module._parameters[name] = nn.Parameter(changed, one.requires_grad)
+        module._buffers.update({name: change(one) for name, one in module._buffers.items() if one is not None})
+    return self

@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from ftkit import fused
 from ftkit.device import resident_peak_gib
 from ftkit.errors import refusal, unknown
-from ftkit.live_bytes import CUDA_GRANULE_BYTES, PHASES, LiveBytes
+from ftkit.live_bytes import PHASES, LiveBytes
 from ftkit.memory.setup import Setup
 from ftkit.meter import building, on_cuda
 from ftkit.meter.steps import OurSteps, UsualSteps, label_tokens, make_state_
@@ -100,10 +100,10 @@ def watch(config: dict, setup: Setup, *, device: str = "cuda", way: str = "ours"
     answers = _answers(label_tokens(setup))
     is_cuda = device == "cuda"
     with FakeTensorMode(allow_non_fake_inputs=True):
-        with on_cuda.Exchanged(answers):
+        with on_cuda.Exchanged(answers), building.for_fake_tensors():
             model = _prepared(building.build(config, setup, fake=True), setup, way)
             taken = _steps(model, setup, way, as_on_cuda=is_cuda)
-        with (LiveBytes(model, granule_bytes=CUDA_GRANULE_BYTES if is_cuda else 1) as live,
+        with (LiveBytes(model, granule_bytes=on_cuda.GRANULE_BYTES if is_cuda else 1) as live,
               on_cuda.Exchanged(answers | on_cuda.four_bit_operators()),
               patch.object(masking_utils, "find_packed_sequence_indices", lambda position_ids: None),
               on_cuda.on_cuda(setup.attention) if is_cuda else fused.masks_apart()):

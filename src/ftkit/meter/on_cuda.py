@@ -21,6 +21,7 @@ NOTES = {
     "math": "attention: torch's own products and softmax, upcast to float32, scores kept",
     "eager": "attention: transformers' own products and softmax, scores kept",
 }
+GRANULE_BYTES = 512  # torch's caching allocator for CUDA gives out multiples of it
 ALIGNED_QUERIES = 128  # the flash kernel's backward pass rounds up rows
 ALIGNED_SUMS = 32  # the memory-efficient kernel rounds up rows
 
