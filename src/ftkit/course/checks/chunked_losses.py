@@ -40,6 +40,9 @@ def losses() -> list[Case]:
         ], 1e-5, reason=_FLOAT32),
         Case("one row, a chunk larger than all", lambda answer: answer(*_copied(single), 64)[1], _wanted(*single)[1],
              [Hint(IndexError, "A chunk may be larger than what is left.")], 1e-5, reason=_FLOAT32),
+        Case("fewer tokens than rows", lambda answer: _loss(answer(*_copied(_made(9, 5, 4, 6)), 2)),
+             _wanted(*_made(9, 5, 4, 6))[0], [Hint(lambda got: True, "Chunks go over the rows of states, however many "
+                                                   "tokens there are.")], 1e-5, reason=_FLOAT32),
         Case("large logits", lambda answer: _loss(answer(*_large(), 2)), _wanted(*_large())[0], [
             Hint(lambda got: not got == got or got == float("inf"), "exp of 200 overflows float32: log_softmax takes "
                  "the largest off first.")], 1e-5, reason=_FLOAT32),
