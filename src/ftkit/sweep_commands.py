@@ -70,6 +70,8 @@ def sweep(options: argparse.Namespace) -> int:
     asked, kind = _plan(options), "dask" if options.dask else options.executor
     jobs = options.jobs if options.jobs is not None else len(asked.gpus) or None
     print(f"{asked.target.name}: {asked.total} points in {_shown(asked.out)}", flush=True)
+    if outdated := asked.outdated():
+        print(outdated, flush=True)
     if options.dry_run:
         for point in asked.standing():
             print(f"  {point.id}  {point.status}")
@@ -134,7 +136,7 @@ def _plan(options: argparse.Namespace):
     if options.gpus and options.dask and options.dask != "local":
         raise refusal("--gpus", "left out with a scheduler's address", options.gpus,
                       "Start each worker with CUDA_VISIBLE_DEVICES set to its own.")
-    gpus = options.gpus.split(",") if options.gpus else () if options.dask else visible_gpus()
+    gpus = options.gpus.replace(" ", "").split(",") if options.gpus else () if options.dask else visible_gpus()
     out = options.out or Path("runs") / f"sweep-{target.name.replace(':', '-')}"
     return plan(target, _grid(options, target), out=out, seeds=options.seeds, fixed=fixed,
                 limits=Limits(options.limit, options.memory), retry=options.retry, prune=options.prune,
@@ -172,13 +174,16 @@ def _grid(options: argparse.Namespace, target):
                  options.lower_is_better)
 
 
-def _pairs(option: str, texts: list[str]) -> dict[str, str]:
+def _pairs(option: str, texts: list[str]) -> list[tuple[str, str]]:
     from ftkit.errors import refusal
 
-    for text in texts:
-        if "=" not in text:
-            raise refusal(option, "name=value", text)
-    return dict(text.split("=", 1) for text in texts).items()
+    pairs = [text.partition("=")[::2] for text in texts]
+    for place, (name, _) in enumerate(pairs):
+        if "=" not in texts[place]:
+            raise refusal(option, "name=value", texts[place])
+        if name in dict(pairs[:place]):
+            raise refusal(f"{option} {name}", "given once", "twice", "Keep one of the two.")
+    return pairs
 
 
 def _price(asked, jobs: int | None):

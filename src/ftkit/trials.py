@@ -176,7 +176,7 @@ class Begun:
     def _answers(self, prompts: Sequence) -> list[str]:
         from ftkit.evaluate.answers import answers
 
-        return answers(self.prepared.model, self.material.tokenizer, prompts, ANSWER_TOKENS, batch_size=64)
+        return answers(self.prepared.model, self.material.tokenizer, prompts, ANSWER_TOKENS, batch_size=128)
 
 
 def begin(trial: Trial) -> Begun:
