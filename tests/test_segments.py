@@ -126,7 +126,7 @@ def test_what_cannot_be_attended_to_by_segment_is_refused():
     capped = a_model(Gemma2Config(**SIZES, head_dim=8, attn_logit_softcapping=2.0), "eager")
     dropping = a_model(Qwen2Config(**SIZES, attention_dropout=0.5))
     prompted = a_model(CONFIGS["qwen2"]())
-    add_prompt_(prompted, PromptConfig(length=2))
+    add_prompt_(prompted, PromptConfig(virtual_tokens=2))
     for model, words in (
             (falcon, r"packed_attention must be 'mask' for a FalconForCausalLM, got 'by_segment'\. Its attention"),
             (capped, r"packed_attention must be 'mask' for a model with softcap in its attention, got 'by_segment'\."),

@@ -6,16 +6,18 @@ Knows nothing about fine-tuning: it finds a checkpoint, checks it before loading
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
 from ftkit import checkpoints, footprint
 from ftkit.device import choose_device, choose_dtype
-from ftkit.errors import nearest, refusal, unknown
+from ftkit.errors import nearest, refusal
 from ftkit.files import sha256
 from ftkit.loading import load_weights, quiet
 from ftkit.progress import Lines
+from ftkit.quantization import bitsandbytes_config, check_kind, keep_codes_, paths_left
 
 EMBEDDED = "ftkit-tiny"
 REACH_S = 5  # seconds to wait for the hub's answer, once, before saying that there is none
@@ -30,10 +32,12 @@ _NOT_CONTENT = ("_name_or_path", "name_or_path", "transformers_version")
 
 
 def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", dtype: str = "auto",
-               quantization: str | None = None, trust_remote_code: bool = False):
+               quantization: str | None = None, double_quant: bool = True, unquantised: Iterable[str] = (),
+               trust_remote_code: bool = False):
     """A causal language model, ready and in evaluation mode, and its tokenizer.
 
-    A tokenizer without a pad token is given its end-of-text token as one; no token is added.
+    A tokenizer without a pad token is given its end-of-text token as one; no token is added. A checkpoint that is
+    stored quantised is loaded as it is stored.
 
     Args:
         name_or_folder: "ftkit-tiny", a folder in the Hugging Face layout, or a hub name such as "Qwen/Qwen3-0.6B".
@@ -41,50 +45,39 @@ def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", d
         dtype: "auto", "float32", "bfloat16" or "float16"; or "stored": what is not quantised stays in the type of the
             files (float16, whose range is too small for gradients, becomes bfloat16 on a CPU), and quantised layers
             compute as with "auto".
-        quantization: None, or "nf4" for 4-bit weights with double quantisation.
+        quantization: None, "nf4" or "fp4" for linear layers in 4 bits, "int8" for LLM.int8(). Embeddings and head
+            stay as they are.
+        double_quant: whether the scales of 4-bit blocks are stored in 8 bits.
+        unquantised: names of modules whose linear layers stay as they are, such as "mlp" or "layers.1.mlp".
         trust_remote_code: whether code that comes with the checkpoint may run.
 
     Raises:
         Refusal: the checkpoint cannot be found or reached, is incomplete, holds pickled weights, needs code of its
-            own, does not fit its config, or does not fit into the memory that is free.
+            own, does not fit its config, is quantised already, or does not fit into the memory that is free.
 
     Taught in: 00_start_here
     """
-    if quantization not in (None, "nf4"):
-        raise unknown("quantization", quantization, ["None", "nf4"])
+    check_kind(quantization)
     folder = find_model(name_or_folder, trust_remote_code)
     chosen = choose_device(device)
     compute = choose_dtype("auto" if dtype == "stored" else dtype, chosen)
     kind = _as_stored(folder, chosen, compute) if dtype == "stored" else compute
-    footprint.refuse_small_memory(folder.name, footprint.loaded(folder, kind, quantization), chosen, _SMALLER)
+    is_stored_so = bool(checkpoints.read_object(folder / "config.json").get("quantization_config"))
+    needed = footprint.loaded(folder, kind, quantization, unquantised)
+    footprint.refuse_small_memory(folder.name, needed, chosen, _SMALLER)
     settings = {"dtype": kind, "trust_remote_code": trust_remote_code}
+    if quantization or is_stored_so:
+        settings["device_map"] = {"": chosen}
     if quantization:
-        settings |= {"quantization_config": _nf4(compute), "device_map": {"": chosen}}
+        left = _left(folder, unquantised, is_stored_so, trust_remote_code)
+        settings["quantization_config"] = bitsandbytes_config(quantization, compute, double_quant, left)
     tokenizer = _load_tokenizer(folder, trust_remote_code)
     model = load_weights(folder, settings)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise refusal(f"{folder.name}: tokenizer", f"of at most {rows} tokens, the rows of the model's embeddings",
                       len(tokenizer), "The tokenizer belongs to another model: take both from the same source.")
-    return (keep_codes_(model) if quantization else model.to(chosen)).eval(), tokenizer
-
-
-def keep_codes_(model):
-    """The model with 4-bit weights of bitsandbytes that stay as they are stored; does nothing where there are none.
-
-    Left to itself, bitsandbytes repacks them at the first evaluation on a CPU with AVX-512 for bfloat16: scales are
-    rounded to bfloat16, and products have no gradient from then on, so that whatever is trained below learns nothing.
-
-    Raises:
-        Refusal: it has done so.
-    """
-    for path, module in model.named_modules():
-        if getattr(getattr(getattr(module, "weight", None), "quant_state", None), "packing_format_for_cpu", False):
-            raise refusal(path, "as it was loaded", "repacked by bitsandbytes, which rounds its scales",
-                          "Load the model anew, with hub.load_model.")
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-    return model
+    return (keep_codes_(model) if "device_map" in settings else model.to(chosen)).eval(), tokenizer
 
 
 def find_model(name_or_folder: str | Path = EMBEDDED, trust_remote_code: bool = False) -> Path:
@@ -236,13 +229,6 @@ def _near(name: str, folder: Path) -> str:
     return f"Did you mean {' or '.join(found)}?" if found else ""
 
 
-def _nf4(compute_dtype):
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                              bnb_4bit_compute_dtype=compute_dtype)
-
-
 def _as_stored(folder: Path, device: torch.device, compute: torch.dtype) -> torch.dtype:
     """The type of a folder's numbers, or the one of the same width that a device can train in."""
     stored = footprint.stored_dtype(folder)
@@ -262,3 +248,18 @@ def _load_tokenizer(folder: Path, trust_remote_code: bool):
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _left(folder: Path, unquantised: Iterable[str], is_stored_so: bool, trust_remote_code: bool) -> list[str] | None:
+    """The paths that stay as they are: a list of one's own replaces transformers', which has the head in it."""
+    if is_stored_so:
+        raise refusal("quantization", "None for a checkpoint that is stored quantised", folder.name,
+                      "It is loaded as it is stored.")
+    if not unquantised:
+        return None
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        shape = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    return paths_left(shape, unquantised)

@@ -4,7 +4,7 @@ Knows nothing about modules, models or dropout: tensors in, a tensor out.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -45,9 +45,10 @@ def keeping_weights() -> AbstractContextManager[None]:
 def kept_the_second_time() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """The `context_fn` of `torch.utils.checkpoint` that keeps weights while a layer is computed again.
 
-    Its backward pass follows at once. So they are made twice a step, not three times, and those of one layer exist.
+    Its backward pass follows at once. So they are made twice a step, not three times, and those of one layer exist. The
+    first time has to keep as many tensors as the second: checkpointing drops them all and puts the second's in place.
     """
-    return nullcontext(), keeping_weights()
+    return keeping_weights(), keeping_weights()
 
 
 def low_rank_linear(x: torch.Tensor, weight: torch.Tensor | Callable[[torch.dtype], torch.Tensor],

@@ -9,7 +9,8 @@ from ftkit.memory import ops
 from ftkit.memory.ledger import Ledger, Storage, Tensor, made, scratch
 
 FLOAT = 4
-ALIGNED_HEAD = 32  # the flash kernel rounds a head up to so many numbers, where it sums in float32
+ALIGNED_ROWS = 128  # the flash kernel rounds rows up to so many places, where it sums in float32
+ALIGNED_SUMS = 32  # the memory-efficient one, where it keeps one number a query
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def _kernel(ledger: Ledger, how: Attention, query: Tensor, key: Tensor, value: T
     if groups > 1 and (how.way == "efficient" or mask is not None):
         key, value, groups = ops.repeated(ledger, key, groups), ops.repeated(ledger, value, groups), 1
     sizes = [one.numel * one.kind for one in (query, key, value)]
-    sums = Storage(ledger, how.queries * FLOAT, ledger.part)
+    places = how.queries // how.keys * _rounded(how.keys, ALIGNED_SUMS) if how.way == "efficient" else how.queries
+    sums = Storage(ledger, places * FLOAT, ledger.part)
 
     def back(grads: list, wants: list[bool]) -> list:
         found = [scratch(ledger, size) if want else None for size, want in zip(sizes, wants, strict=True)]
@@ -99,13 +101,18 @@ def _kernel(ledger: Ledger, how: Attention, query: Tensor, key: Tensor, value: T
 
 
 def _inside(how: Attention, query_bytes: int, groups: int) -> list[int]:
-    """Bytes that a kernel takes within its backward pass."""
+    """Bytes that a kernel takes within its backward pass, besides the gradients that it returns."""
     if how.way == "efficient":
         wide = query_bytes != how.queries * how.head_dim * FLOAT
         return [how.queries * FLOAT, how.queries * how.head_dim * FLOAT * wide]
-    head = -(-how.head_dim // ALIGNED_HEAD) * ALIGNED_HEAD
-    found = [how.queries * FLOAT, how.queries * head * FLOAT]  # of queries, summed up in float32
+    places = how.queries // how.keys * _rounded(how.keys, ALIGNED_ROWS)
+    head = _rounded(how.head_dim, 32 if how.head_dim <= 128 else 64)
+    found = [places * FLOAT, places * head * FLOAT]  # gradients of queries, summed up in float32
     return found + [query_bytes, query_bytes] * (groups > 1)  # of keys and values, for every head of queries
+
+
+def _rounded(count: int, granule: int) -> int:
+    return -(-count // granule) * granule
 
 
 def _eager(ledger: Ledger, how: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

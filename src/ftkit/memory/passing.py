@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from ftkit.memory import layers, ops
 from ftkit.memory.attention import Attention, attend, partly_rotated, rotated
 from ftkit.memory.building import Decoder
-from ftkit.memory.ledger import Storage, Tensor, checkpointed, made, scratch
+from ftkit.memory.head import loss_at
+from ftkit.memory.ledger import Storage, Tensor, checkpointed
 from ftkit.memory.shape import ATTENTION, MLP
 
 FLOAT, IDS = 4, 8
-CHUNK_LOGITS = 2**25  # the most at a time where a loss is computed in chunks
 
 
 @dataclass
@@ -50,7 +50,7 @@ def loss_of(decoder: Decoder) -> Tensor:
     labels = Storage(ledger, setup.batch_size * setup.seq_len * IDS, "buffers")
     states = _decoded(decoder)
     ledger.where, ledger.part = ("loss", None), "logits"
-    loss = _loss(decoder, states)
+    loss = loss_at(decoder, states)
     del ids, labels
     ledger.part = "activations"
     return loss
@@ -187,10 +187,9 @@ def _normed(decoder: Decoder, x: Tensor, norm) -> Tensor:
 def _attention(decoder: Decoder, batch: Batch, place: int, x: Tensor) -> Tensor:
     ledger, shape, (matrices, norms, adapters) = decoder.ledger, decoder.shape, decoder.layers[place]
     query, key, value = _taken_apart(decoder, place, x)
-    for name in ("q", "k") if f"self_attn.{'q'}_norm" in norms else ():
-        weight = norms[f"self_attn.{name}_norm"].weight
-        query, key = ((layers.rms_norm(ledger, query, weight), key) if name == "q"
-                      else (query, layers.rms_norm(ledger, key, weight)))
+    if "self_attn.q_norm" in norms:
+        query = layers.rms_norm(ledger, query, norms["self_attn.q_norm"].weight)
+        key = layers.rms_norm(ledger, key, norms["self_attn.k_norm"].weight)
     query, key = _turned(decoder, batch, query, key)
     if batch.pairs:
         pair = [ops.repeated(ledger, one, batch.rows) if batch.rows > 1 else one
@@ -266,38 +265,3 @@ def _mlp(decoder: Decoder, place: int, x: Tensor) -> Tensor:
     out = layers.linear(ledger, middle, matrices[names[-1]])
     return layers.bottleneck(ledger, out, *adapters[MLP], decoder.setup.setting("activation")) \
         if MLP in adapters else out
-
-
-def _loss(decoder: Decoder, states: Tensor) -> Tensor:
-    ledger, shape, setup = decoder.ledger, decoder.shape, decoder.setup
-    count = setup.batch_size * setup.seq_len if setup.logits == "all" else setup.label_tokens
-    if setup.logits == "chunked":
-        return _chunked(decoder, states, count)
-    if setup.logits == "labels":
-        states = ops.picked(ledger, states, count * shape.hidden)
-    logits = layers.linear(ledger, states, decoder.head)
-    if shape.softcap:
-        logits = ops.scaled(ledger, ops.activation(ledger, ops.scaled(ledger, logits), "tanh"))
-    wide = ops.to(ledger, logits, FLOAT)
-    return _cross_entropy(decoder, wide)
-
-
-def _cross_entropy(decoder: Decoder, logits: Tensor) -> Tensor:
-    """log softmax, whose result is saved, and one number of each row."""
-    ledger = decoder.ledger
-    logs = ops.softmax(ledger, logits, FLOAT)
-    size = logs.numel * FLOAT
-    return made(ledger, 1, FLOAT, [logs], lambda grads, wants: [scratch(ledger, size)])
-
-
-def _chunked(decoder: Decoder, states: Tensor, count: int) -> Tensor:
-    """The loss some label positions at a time: the gradient of their states is made in the forward pass."""
-    ledger, shape = decoder.ledger, decoder.shape
-    chunk = min(count, max(1, CHUNK_LOGITS // shape.vocab))
-    picked = ops.picked(ledger, states, count * shape.hidden)
-    logits = Storage(ledger, chunk * shape.vocab * (picked.kind if picked.kind < FLOAT else 0), "logits")
-    wide = [Storage(ledger, chunk * shape.vocab * FLOAT, "logits") for _ in range(2)]
-    del logits, wide
-    size = picked.numel * picked.kind
-    kept = Storage(ledger, size, "logits")
-    return made(ledger, 1, FLOAT, [picked], lambda grads, wants: [scratch(ledger, size)], [kept])
