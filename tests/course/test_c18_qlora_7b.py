@@ -17,8 +17,9 @@ from ftkit.evaluate.intervals import student_mean
 from ftkit.files import read_json
 from ftkit.lora.adapter import merge_, remove_lora_
 from ftkit.losses import label_loss
-from ftkit.memory.counting import lora_parameters
+from ftkit.memory.counting import lora_parameters, weight_bytes
 from ftkit.memory.models import known_models, model_named
+from ftkit.memory.setup import Setup
 from ftkit.tiny import clinic
 from ftkit.train.config import TrainConfig
 from ftkit.train.loop import train
@@ -208,6 +209,17 @@ def test_the_notebooks_own_training_is_the_shipped_one(lesson):
     for name, want in (("rank", theirs["settings"]["rank"]), ("max_steps", theirs["max_steps"]),
                        ("batch_size", theirs["batch_size"]), ("target_modules", theirs["settings"]["target_modules"])):
         assert json.loads(declared[name].split("=")[1].split("#")[0]) == want
+
+
+def test_what_the_lesson_counts_of_qwen2_5_7b_is_so():
+    qwen = model_named("qwen2.5-7b")
+    stored = weight_bytes(qwen.shape, Setup("qlora"))
+    tables = 2 * 152_064 * 3584
+    assert 2 * tables == pytest.approx(2.18e9, rel=0.01)  # bytes, and as many more in float32
+    assert tables / qwen.parameters == pytest.approx(1 / 7, rel=0.02)
+    assert sum(stored.values()) == pytest.approx(5.5e9, rel=0.01)
+    assert 0.38 < 2 * tables / sum(stored.values()) < 0.4
+    assert 4 * lora_parameters(qwen.shape, 16) / (2 * qwen.parameters) == pytest.approx(0.01, rel=0.1)
 
 
 def test_the_figures_on_the_page_and_in_the_claims_are_measured_ones(lesson):
