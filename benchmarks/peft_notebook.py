@@ -1,8 +1,9 @@
 """A notebook that fine-tunes with peft and transformers' Trainer the usual way; `sweep.py` compares with it.
 
-Its cells use nothing of ftkit: records as JSON lines, `apply_chat_template`, `get_peft_model`, `Trainer`, and then the
-loss of the held-out records. The recipe is that of `ftkit.trials`: batch, steps, rate, a linear schedule to zero
-without warm-up, AdamW, gradients clipped at norm 1, all linear modules, loss on the answers alone.
+Its cells use nothing of ftkit: records as JSON lines, `apply_chat_template`, `get_peft_model`, `Trainer` with its own
+evaluation eight times over the training, then the loss of the held-out records and answers to the held-out questions by
+`generate`. The recipe is that of `ftkit.trials`: batch, steps, rate, a linear schedule to zero without warm-up, AdamW,
+gradients clipped at norm 1, all linear modules, loss on the answers alone; the answers are scored afterwards.
 """
 
 import json
@@ -13,8 +14,9 @@ from transformers import AutoTokenizer
 
 from ftkit.chat import IGNORED, encode, messages_of, with_template
 from ftkit.hub import find_model
+from ftkit.material import LOSS_RECORDS, SEQ_LEN
 from ftkit.tiny import clinic
-from ftkit.trials import LOSS_RECORDS, SEQ_LEN
+from ftkit.trials import ANSWER_TOKENS, CURVE_POINTS
 
 PARAMETERS = """rank: int = 8
 alpha: float = 16.0
@@ -55,11 +57,14 @@ model.print_trainable_parameters()"""
 TRAIN = """collator = DataCollatorForSeq2Seq(tokenizer, padding=True)
 arguments = TrainingArguments(
     output_dir="trainer", per_device_train_batch_size=batch_size, max_steps=max_steps, learning_rate=learning_rate,
-    lr_scheduler_type="linear", seed=seed, logging_steps=20, save_strategy="no", report_to="none", use_cpu=True)
-trainer = Trainer(model=model, args=arguments, train_dataset=dataset["train"], data_collator=collator)
+    lr_scheduler_type="linear", seed=seed, logging_steps=20, save_strategy="no", report_to="none", use_cpu=True,
+    eval_strategy="steps", eval_steps=max(1, max_steps // CURVE_POINTS))
+trainer = Trainer(model=model, args=arguments, train_dataset=dataset["train"], eval_dataset=dataset["held_out"],
+                  data_collator=collator)
 began_s = time.perf_counter()
 trainer.train()
-train_s = time.perf_counter() - began_s"""
+evaluating_s = sum(one.get("eval_runtime", 0.0) for one in trainer.state.log_history)
+train_s = time.perf_counter() - began_s - evaluating_s""".replace("CURVE_POINTS", str(CURVE_POINTS))
 EVALUATE = """model.eval()
 total, count = 0.0, 0
 with torch.no_grad():
@@ -70,8 +75,18 @@ with torch.no_grad():
         total += torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="sum").item()
         count += (labels != -100).sum().item()
 held_out_loss = total / count
-print(f"held-out loss {held_out_loss:.4f} nats a token after {train_s:.0f} s of training")
-json.dump({"held_out_loss": held_out_loss, "train_s": train_s}, open("result.json", "w"))"""
+print(f"held-out loss {held_out_loss:.4f} nats a token after {train_s:.0f} s of training")"""
+ASK = """tokenizer.padding_side = "left"
+asked = [json.loads(line)["messages"] for line in open(f"{folder}/asked.jsonl", encoding="utf-8")]
+answers = []
+for start in range(0, len(asked), 64):
+    batch = tokenizer.apply_chat_template(asked[start : start + 64], add_generation_prompt=True, padding=True,
+                                          return_dict=True, return_tensors="pt")
+    with torch.no_grad():
+        written = model.generate(**batch, max_new_tokens=ANSWER_TOKENS, do_sample=False)
+    answers += tokenizer.batch_decode(written[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+json.dump({"held_out_loss": held_out_loss, "train_s": train_s, "answers": answers}, open("result.json", "w"))
+answers[:2]""".replace("ANSWER_TOKENS", str(ANSWER_TOKENS))
 
 
 def build(folder: Path) -> Path:
@@ -88,8 +103,10 @@ def build(folder: Path) -> Path:
             _check_same(messages, tokenizer)
         lines = [json.dumps({"messages": messages}, ensure_ascii=False) for messages in turns]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    asked = [{"messages": messages_of(record)[:-1]} for record in clinic.records("held_out")]
+    (folder / "asked.jsonl").write_text("\n".join(json.dumps(one, ensure_ascii=False) for one in asked) + "\n", "utf-8")
     cells = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})]
-    cells += [nbformat.v4.new_code_cell(source) for source in (IMPORTS, TOKENIZE, DATA, MODEL, TRAIN, EVALUATE)]
+    cells += [nbformat.v4.new_code_cell(source) for source in (IMPORTS, TOKENIZE, DATA, MODEL, TRAIN, EVALUATE, ASK)]
     spec = {"name": "python3", "language": "python", "display_name": "Python 3"}
     path = folder / "peft_trainer.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec}), path)

@@ -3,11 +3,11 @@
     python benchmarks/sweep.py [--steps 160] [--jobs 2] [--build build/sweep]
 
 Each of papermill's runs is its command line, as it comes, on the notebook of `peft_notebook.py`, which trains the same
-setting on the same records with peft and Trainer; one after the other, with all cores for each. The sweep runs lesson
-05's notebook with `point_only`, so many points at once as `--jobs` says. Half of papermill's runs come before the
-sweeps and half after, so that a machine that grows slower favours none. What is done is kept in the build folder: the
-command can be stopped and started again, but a sweep that was stopped begins anew. Prints a table and writes
-benchmarks/results/sweep.json.
+setting on the same records with peft and Trainer, measures the same curve and asks the same questions; one after the
+other, with all cores for each. The sweep runs lesson 05's notebook with `point_only`, so many points at once as
+`--jobs` says. Half of papermill's runs come before the sweeps and half after, so that a machine that grows slower
+favours none. What is done is kept in the build folder: the command can be stopped and started again, but a sweep that
+was stopped begins anew. Prints a table and writes benchmarks/results/sweep.json.
 
 To try it: --steps 10 --points 2 --no-write, and --target ftkit.trials:run_trial for a sweep without a notebook.
 """
@@ -111,11 +111,19 @@ def papermill_point(notebook: Path, build: Path, setting: dict, steps: int) -> d
         for name, value in given.items():
             command += ["-p", name, str(value)]
         measured = run(command, folder, folder / "log.txt")
-        write_json(kept, setting | measured | read_json(folder / "result.json"))
+        write_json(kept, setting | measured | _scored(read_json(folder / "result.json")))
     row = read_json(kept)
     print(f"papermill  {_words(setting)}  {row['seconds']:6.1f} s, of which training {row['train_s']:.1f} s, "
-          f"{row['peak_gib']:.2f} GiB, held-out loss {row['held_out_loss']:.4f}", flush=True)
+          f"{row['peak_gib']:.2f} GiB, held-out loss {row['held_out_loss']:.4f}, right {row['clinic']:.3f}", flush=True)
     return row
+
+
+def _scored(result: dict) -> dict:
+    """The notebook's result with the share of questions answered right in place of the answers."""
+    from ftkit.tiny import clinic
+
+    answers = result.pop("answers")
+    return result | {"clinic": clinic.score(answers, clinic.records("held_out"))["accuracy"]}
 
 
 def sweep(name: str, build: Path, options: argparse.Namespace, grid: dict, seeds: tuple, *more: str) -> dict:
@@ -136,7 +144,7 @@ def sweep(name: str, build: Path, options: argparse.Namespace, grid: dict, seeds
         metrics = point["metrics"] or {}
         rows.append({**{key: point["parameters"][key] for key in (*grid, "seed")}, "status": point["status"],
                      "elapsed_s": point["elapsed_s"], "train_s": metrics.get("train_s"),
-                     "held_out_loss": metrics.get("held_out_loss")})
+                     "held_out_loss": metrics.get("held_out_loss"), "clinic": metrics.get("clinic")})
     done = [row for row in rows if row["status"] == "done"]
     print(f"{name}: {measured['seconds']:.1f} s, {len(done)} of {len(rows)} points done, "
           f"{measured['peak_gib']:.2f} GiB", flush=True)
@@ -161,6 +169,8 @@ def summary(theirs: list[dict], ours: dict, pruned: dict, seeded: dict) -> dict:
     total_s = sum(row["seconds"] for row in theirs)
     return {"papermill_s": total_s, "sweep_s": ours["seconds"], "pruned_s": pruned["seconds"],
             "times_faster": total_s / ours["seconds"], "times_faster_pruned": total_s / pruned["seconds"],
+            "clinic": statistics.fmean(row["clinic"] for row in ours["points"]),
+            "papermill_clinic": statistics.fmean(row["clinic"] for row in theirs),
             "trainer_s": statistics.median(row["train_s"] for row in theirs),
             "shortest_trainer_s": min(row["train_s"] for row in theirs),
             "papermill_gib": max(row["peak_gib"] for row in theirs), "sweep_gib": ours["peak_gib"],
@@ -180,7 +190,8 @@ def show(found: dict, count: int) -> None:
           f"x{found['times_faster_pruned']:.1f}, {found['pruned_points']} points pruned\n"
           f"held-out loss, ours less theirs: mean {found['mean_difference']:+.4f}, largest "
           f"{found['largest_difference']:.4f}; spread of {len(SEEDS)} seeds at the best setting "
-          f"{found['seed_spread']:.4f}\nbest of all {found['best_of_all']:.4f}, with pruning "
+          f"{found['seed_spread']:.4f}\nquestions right, mean of the grid: {found['clinic']:.3f}, theirs "
+          f"{found['papermill_clinic']:.3f}\nbest of all {found['best_of_all']:.4f}, with pruning "
           f"{found['best_of_pruned']:.4f}")
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from ftkit.errors import Refusal
 from ftkit.runs import open_run
-from ftkit.sweep.pruning import Pruner, curve
+from ftkit.sweep.points import Point
+from ftkit.sweep.pruning import Pruner, curve, spread
 
 EVERY = 20  # steps between evaluations
 RECORDED = [{seed: values for seed, values in one["held_out_loss"].items()}
@@ -169,3 +170,13 @@ def test_a_point_s_curve_is_read_from_the_traces_below_its_folder(tmp_path):
 def test_bad_input_is_refused(call, words):
     with pytest.raises(Refusal, match=words):
         call()
+
+
+def test_a_pruned_sweep_takes_settings_from_all_over_its_grid_and_the_first_seed_of_each_first():
+    grid = [Point(f"{rank} {seed}", {"rank": rank, "seed": seed}) for seed in (0, 1) for rank in range(20)]
+    order = [(point.parameters["seed"], point.parameters["rank"]) for point in spread(grid)]
+    assert order == [(point.parameters["seed"], point.parameters["rank"]) for point in spread(grid)]
+    first, second = order[:20], order[20:]
+    assert {seed for seed, _ in first} == {0} and [rank for _, rank in first] == [rank for _, rank in second]
+    ranks = [rank for _, rank in first]
+    assert sorted(ranks) == list(range(20)) and ranks != sorted(ranks)

@@ -4,7 +4,9 @@ Knows nothing about how points are run or stopped: it is told what their traces 
 """
 
 import math
-from collections.abc import Iterable, Mapping
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ftkit.errors import refusal, unknown
@@ -166,6 +168,25 @@ class Pruner:
                             if self._kind == "halving" else
                             MedianPruner(n_startup_trials=3))
         return self._pruner
+
+
+def spread(points: Sequence) -> list:
+    """The points in a drawn order, the same one each time; the first seeds of all settings before the second ones.
+
+    A grid lists its corners one after the other: settings that come early would be compared with their neighbours
+    alone, and a grid that begins with its worst corner would prune nothing.
+
+    Args:
+        points: with `parameters`.
+    """
+    keys = [settings.key_of(point.parameters) for point in points]
+    order = list(dict.fromkeys(keys))
+    random.Random(0).shuffle(order)
+    place, seen, ranked = {key: number for number, key in enumerate(order)}, Counter(), []
+    for key, point in zip(keys, points, strict=True):
+        ranked.append((seen[key], place[key], point))
+        seen[key] += 1
+    return [point for *_, point in sorted(ranked, key=lambda one: one[:2])]
 
 
 def curve(folder: str | Path) -> list[tuple[int, float]]:

@@ -22,6 +22,7 @@ from ftkit.sweep.calls import Call
 from ftkit.sweep.grid import Seeds
 from ftkit.sweep.planning import Asked, Limits, Plan, plan
 from ftkit.sweep.points import Point
+from ftkit.sweep.pruning import spread
 from ftkit.sweep.study import Study, proposed
 from ftkit.sweep.supervising import Task, end_point, may_go_on, stopped, supervised
 from ftkit.sweep.targets import NOTEBOOK, OUT_DIR
@@ -86,7 +87,8 @@ def _steps(asked: Plan, executor: Executor, at_once: int) -> Iterator[Step]:
     took_s = [one.elapsed_s for one in points if one.status == "done"]
     done = len(points) - len(todo)
     watch = Watch(asked.out, asked.prune, points) if asked.prune else None
-    source = proposed(asked.study, asked.target, asked.out, asked.is_todo) if asked.study else iter(todo)
+    source = proposed(asked.study, asked.target, asked.out, asked.is_todo) if asked.study else iter(
+        spread(todo) if asked.prune else todo)
     with closing(_Slots(asked, executor, at_once, watch).points(source)) as ended:
         for point in ended:
             done += 1
