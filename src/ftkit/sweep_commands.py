@@ -38,7 +38,7 @@ def add_(command: Callable) -> None:
     it.add_argument("--out", help="the sweep's folder (default: runs/sweep-NAME)")
     it.add_argument("--dry-run", action="store_true", help="say what would run and what it takes; run nothing")
     it.add_argument("--probe", action="store_true", help="run one point, then say what the others take")
-    it.add_argument("--retry", action="store_true", help="run failed points again")
+    it.add_argument("--retry", action="store_true", help="run failed points again; without --prune pruned ones, too")
     it.add_argument("--resume", action="store_true", help="go on with what is in the folder (always so)")
     _add_where_(it)
     _add_choice_(it)

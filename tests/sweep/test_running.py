@@ -122,6 +122,13 @@ def test_failed_points_run_again_when_asked_for_and_not_before(function):
     assert found["status"][0] == "done" and found["error"][0] == "" and found["attempts"][0] == 2
 
 
+@pytest.mark.parametrize(("asked", "todo"), [
+    ({}, []), ({"retry": True}, ["failed", "pruned"]), ({"retry": True, "prune": "median"}, ["failed"])])
+def test_points_that_were_pruned_can_be_run_to_their_end_without_pruning(function, asked, todo):
+    grid = plan(function(), {"x": [1]}, out="out", **asked)
+    assert [status for status in ("done", "failed", "pruned") if grid.is_todo(Point("a", {}, status))] == todo
+
+
 def test_after_a_change_of_the_function_finished_points_stand_and_it_is_said(function):
     text = function("def f(x: int):\n    return {'loss': x}\n")
     sweep(text, {"x": [1]}, out="out")
