@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -16,7 +17,7 @@ from ftkit.notebooks.kernel import kernel_env
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 JOBS = '''
-import os, subprocess, sys, threading, time
+import os, re, subprocess, sys, threading, time
 from pathlib import Path
 from ftkit import warm
 
@@ -36,6 +37,11 @@ def with_a_child(note):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     Path(note).write_text(f"{os.getpid()} {child.pid}")
     time.sleep(600)
+
+def holds_the_lock(note):
+    Path(note + ".new").write_text(f"{os.getpid()}")
+    os.replace(note + ".new", note)
+    re.match("(a+)+$", 50 * "a" + "b")  # no thread of this process runs meanwhile
 
 def nested(answer):
     process = warm.start(state, answer)
@@ -138,6 +144,25 @@ def test_a_process_and_its_children_end_with_their_caller(tmp_path, number):
     caller.send_signal(number)
     caller.wait(60)
     _wait_for(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in [*family, server]))
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_process_that_holds_the_interpreters_lock_ends_with_its_caller_all_the_same(tmp_path, fresh):
+    (tmp_path / "jobs.py").write_text(JOBS)
+    (tmp_path / "script.py").write_text(SCRIPT + f'warm.start(jobs.holds_the_lock, "note", fresh={fresh}).join()')
+    caller = subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path,
+                              env=kernel_env({"PYTHONPATH": str(tmp_path)}))
+    note = tmp_path / "note"
+    _wait_for(note.is_file)
+    process = psutil.Process(int(note.read_text()))
+    time.sleep(0.2)  # into the search
+    caller.kill()
+    caller.wait(60)
+    try:
+        _wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    finally:
+        with suppress(psutil.Error):
+            process.kill()
 
 
 @pytest.mark.parametrize(("preloaded", "words"), [

@@ -70,6 +70,8 @@ def sweep(options: argparse.Namespace) -> int:
     asked, kind = _plan(options), "dask" if options.dask else options.executor
     jobs = options.jobs if options.jobs is not None else len(asked.gpus) or None
     print(f"{asked.target.name}: {asked.total} points in {_shown(asked.out)}", flush=True)
+    if outdated := asked.outdated():
+        print(outdated, flush=True)
     if options.dry_run:
         for point in asked.standing():
             print(f"  {point.id}  {point.status}")

@@ -254,19 +254,22 @@ def evidence(cards):
     numbers = lora_parameters(llama.shape, 8, ATTENTION)
     a_number = {name: predict(llama, setup).peak_bytes / llama.parameters for name, setup in (
         *WAYS.items(), ("QLoRA, 16 × 2,048 tokens", Setup("qlora", batch_size=16, seq_len=2048, label_share=0.5)))}
-    of_base = {name: [value / model_named("ftkit-tiny").parameters for value in recorded.values(cards, f"{name} measured")]
+    tiny = model_named("ftkit-tiny").parameters
+    of_base = {name: [value / tiny for value in recorded.values(cards, f"{name} measured")]
                for name in ("full", "LoRA, checkpointing")}
     lowest, usual = bill(0.1), bill(0.3)
     return {
         "C15, memory": "predicted, no seeds, bfloat16, rank 8 on all linear layers, saved of full fine-tuning's "
-                       "highest moment: " + "; ".join(f"{job} tokens " + ", ".join(f"{saved(name, how):.0%} of {name}" for name in MODELS)
-                                   for job, how in JOBS.items()),
+                       "highest moment, by rows × tokens: " + "; ".join(
+                           f"{job}: " + ", ".join(f"{saved(name, how):.0%} of {name}" for name in MODELS)
+                           for job, how in JOBS.items()),
         "C16": f"counted from the config: {numbers:,} numbers, {numbers / llama.parameters:.4%} of "
                f"{llama.parameters:,} (Llama-2-7B); 419,430 is not divisible by 8, and is "
                f"{419_430 / llama.parameters:.4%} of them",
         "C23": "predicted, one row of 512 tokens, needed and the smallest of 8 to 80 GiB that holds it: " + "; ".join(
             f"{name} " + ", ".join(f"{way} {needed(name, how) / GIB:.1f} ({smallest(needed(name, how))})"
-                                   for way, how in WAYS.items()) for name in MODELS) + f"; Llama-2-70B's weights alone in NF4 "
+                                   for way, how in WAYS.items()) for name in MODELS)
+               + "; Llama-2-70B's weights alone in NF4 "
                f"{sum(weight_bytes(model_named('llama-2-70b').shape, Setup('qlora')).values()) / GIB:.1f} GiB",
         "C24": "bytes a parameter at the highest moment. Predicted, Llama-2-7B, bfloat16, 512 tokens: " + ", ".join(
             f"{name} {value:.2f}" for name, value in a_number.items()) + f". Measured, {len(cards)} batches, float32: "

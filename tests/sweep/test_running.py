@@ -18,7 +18,7 @@ from ftkit.cards import read_card
 from ftkit.errors import Refusal
 from ftkit.locks import Lock
 from ftkit.notebooks.kernel import kernel_env
-from ftkit.sweep import executors, guard
+from ftkit.sweep import executors, guard, processes
 from ftkit.sweep.planning import Limits, plan
 from ftkit.sweep.points import Point
 from ftkit.sweep.running import run, sweep, table
@@ -122,6 +122,17 @@ def test_failed_points_run_again_when_asked_for_and_not_before(function):
     assert found["status"][0] == "done" and found["error"][0] == "" and found["attempts"][0] == 2
 
 
+def test_after_a_change_of_the_function_finished_points_stand_and_it_is_said(function):
+    text = function("def f(x: int):\n    return {'loss': x}\n")
+    sweep(text, {"x": [1]}, out="out")
+    assert plan(text, {"x": [1]}, out="out").outdated() == ""
+    function("def f(x: int):\n    return {'loss': 10 * x}\n")
+    with pytest.warns(UserWarning, match="1 finished point ran before swept.py:f was changed, .* another folder"):
+        found = sweep(text, {"x": [1, 2]}, out="out")
+    assert dict(zip(found["param.x"], found["metric.loss"], strict=True)) == {1: 1, 2: 20}
+    assert "not all rows are of the same code" in Path("out/table.md").read_text()
+
+
 def test_repeats_with_other_seeds_are_points_of_their_own(function):
     found = sweep(function(), {"x": [1]}, seeds=[3, 5], out="out", fixed={"how": "ok"})
     assert list(zip(found["param.seed"], found["metric.loss"], strict=True)) == [(3, 13.0), (5, 15.0)]
@@ -214,6 +225,14 @@ def test_a_point_is_worked_on_by_one_process_at_a_time(tmp_path, monkeypatch):
     assert json.loads(channel.recv_bytes()) == {"error": "another process still works on this point"}
 
 
+def test_a_message_that_a_kill_cut_short_is_the_end_of_the_process():
+    channel, theirs = multiprocessing.Pipe()
+    theirs.send_bytes(json.dumps({"pid": 3}).encode())
+    theirs.send_bytes(b'{"metrics": {"a"')
+    outcome = processes._followed(channel, None, processes._Clock(None), lambda: None)
+    assert outcome == {"error": "ProcessDied: it ended without a word"}
+
+
 @pytest.mark.parametrize(("returned", "metrics"), [
     ("3", {"value": 3.0}), ("{'a': float('nan'), 'b': (1, None), 2: 'x'}", {"a": "nan", "b": [1, None], "2": "x"}),
     ("None", {}), ("__import__('numpy').float32(0.5)", {"value": 0.5}),
@@ -299,7 +318,9 @@ def test_a_trial_from_a_sweep_is_the_trial_itself(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("more", "words"), [
     ({"limits": {"limit_s": 0}}, "limit_s must be more than 0, or left out, got 0"),
-    ({"limits": {"memory_gib": True}}, "memory_gib must be more than 0"), ({"prune": "halve"}, "prune must be one of"),
+    ({"limits": {"memory_gib": True}}, "memory_gib must be more than 0"),
+    ({"limits": {"memory_gib": float("inf")}}, "memory_gib must be more than 0, or left out, got inf"),
+    ({"prune": "halve"}, "prune must be one of"),
     ({"grid": 3}, "grid must be values by parameter, a list of points, or a file"),
     ({"out": "swept.py"}, "sweep folder must be a folder, got 'the file swept.py'")])
 def test_a_sweep_that_cannot_be_is_refused_and_writes_nothing(function, more, words):

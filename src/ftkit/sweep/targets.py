@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftkit.errors import refusal, unknown
+from ftkit.files import read_json, sha256
 from ftkit.notebooks.parameters import TYPES, Parameter, check_parameters, declared_parameters, parse_parameters
 
 SEED, OUT_DIR = "seed", "out_dir"
@@ -37,6 +38,7 @@ class Target:
         is_open: whether it takes other names, too (`**settings`).
         asks: the name of a function beside it that refuses what it would not take, see `find_target`.
         is_heavy: whether it needs torch or what goes with it, by the imports in its file.
+        source: a hash of its file, of a notebook's code alone; what the file imports is not in it.
     """
 
     kind: str
@@ -48,6 +50,7 @@ class Target:
     is_open: bool = False
     asks: str = ""
     is_heavy: bool = True
+    source: str = ""
 
     @property
     def takes_seed(self) -> bool:
@@ -89,6 +92,7 @@ class Target:
             self.check_name(name)
             parameter = self.declared.get(name)
             typed = parameter is not None and parameter.type in TYPES
+            value = _plain(name, value)
             checked[name] = check_parameters({name: parameter}, {name: value}, self.name)[name] if typed else value
         missing = [name for name in self.required if name not in parameters]
         if missing:
@@ -116,7 +120,9 @@ def find_target(asked: str | Callable) -> Target:
 
     is_file = text.endswith(".ipynb") and Path(text).is_file()
     path = Path(text) if is_file else find_lesson(text, notebooks_folder())
-    return Target(NOTEBOOK, path.stem, str(path.absolute()), "", declared_parameters(path))
+    declared = declared_parameters(path)
+    code = [cell.get("source", "") for cell in read_json(path)["cells"] if cell.get("cell_type") == "code"]
+    return Target(NOTEBOOK, path.stem, str(path.absolute()), "", declared, source=_hash(json.dumps(code).encode()))
 
 
 def literal(text: str) -> object:
@@ -140,7 +146,7 @@ def _place_of(function: Callable) -> str:
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if module == "__main__":
         module = getattr(sys.modules["__main__"], "__file__", None)
-    if not module or "." in name:
+    if not module or not name.isidentifier():
         raise refusal("target", "a function that stands in a file", name or function,
                       "Other processes have to find it: write it into a file of its own and give file.py:function.")
     return f"{module}:{name}"
@@ -151,8 +157,9 @@ def _function_target(place: str, name: str) -> Target:
     source = Path(place) if is_file else _module_source(place)
     if not source.is_file():
         raise refusal("target", "an existing file with a function", place, "Check the path.")
+    raw = source.read_bytes()
     try:
-        tree = ast.parse(source.read_bytes())
+        tree = ast.parse(raw)
     except (SyntaxError, ValueError) as error:
         raise refusal(source.name, "Python that parses", str(error), "Mend it first.") from error
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -162,7 +169,7 @@ def _function_target(place: str, name: str) -> Target:
     declared, required = _signature(functions[name].args, shown)
     return Target(FUNCTION, shown, str(source.absolute()) if is_file else place, name, declared, required,
                   functions[name].args.kwarg is not None, check if (check := f"check_{name}") in functions else "",
-                  _is_heavy(tree))
+                  _is_heavy(tree), _hash(raw))
 
 
 def _module_source(module: str) -> Path:
@@ -203,6 +210,23 @@ def _signature(arguments: ast.arguments, where: str) -> tuple[dict[str, Paramete
         if default is None and place.arg != OUT_DIR:
             required.append(place.arg)
     return declared, tuple(one for one in required if one != SEED)
+
+
+def _hash(source: bytes) -> str:
+    return sha256(source)[:12]
+
+
+def _plain(name: str, value: object) -> object:
+    """The value as a record can hold it: numpy's numbers become Python's, a path its text."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "item") and not getattr(value, "shape", None):
+        value = value.item()
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise refusal(name, "what JSON can hold: a number, text, a list or an object of these", value) from error
+    return value
 
 
 def _literal_of(node: ast.expr | None) -> object:

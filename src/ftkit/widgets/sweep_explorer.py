@@ -218,5 +218,5 @@ class SweepExplorer(Shell):
     def _ended_(self, text: str, wrong: bool = False) -> None:
         self._records, self._picture = [], None
         self._buttons_(training=False)
+        self._news_(text, wrong)  # before the picture, which takes longer
         self._show()
-        self._news_(text, wrong)
