@@ -4,12 +4,15 @@ Knows nothing about training loops, models of any family or devices: it watches 
 """
 
 import itertools
+import sys
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.autograd import graph
+from torch.autograd.function import BackwardCFunction
 from torch.nn.modules import module as hooks
 from torch.optim import optimizer as optimizer_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -18,7 +21,6 @@ from ftkit.errors import refusal, unknown
 
 KINDS = ("parameters", "buffers", "gradients", "optimizer", "activations", "temporaries", "inputs")
 PHASES = ("forward", "backward", "recompute", "step")
-CUDA_GRANULE_BYTES = 512  # CUDA's caching allocator gives out multiples of it
 
 
 @dataclass(frozen=True)
@@ -238,8 +240,7 @@ class LiveBytes(TorchDispatchMode):
         return len(self._changes) - 1
 
     def _phase_now(self) -> int:
-        """Which of `PHASES` it is. A custom function's forward has no gradients on, but a module that runs around it.
-        """
+        """Which of `PHASES` it is; in a custom function's forward gradients are off, but a module runs around it."""
         in_module = bool(self._places) or torch.is_grad_enabled()
         if torch._C._current_graph_task_id() != -1:
             return 2 if in_module else 1
@@ -270,8 +271,13 @@ def _address(tensor: torch.Tensor) -> int:
 
 
 def _is_engines_own() -> bool:
-    """Whether autograd's engine computes for itself: it adds up gradients between the nodes of the graph."""
-    return torch._C._current_autograd_node() is None
+    """Whether autograd's engine computes this for itself: no backward function written in Python stands between."""
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_code is not BackwardCFunction.apply.__code__:
+        if frame.f_code is graph._engine_run_backward.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _tensors_in(values: object) -> Iterator[torch.Tensor]:

@@ -7,6 +7,7 @@ cards and what fits on them.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ftkit.errors import unknown
 from ftkit.memory.building import Decoder, built
 from ftkit.memory.counting import count, weight_bytes
 from ftkit.memory.ledger import PARTS, Ledger, Storage, Tensor, backward, scratch
@@ -60,6 +61,9 @@ def predict(model: Shape | Mapping | object, setup: Setup, way: str = "ours") ->
         setup: how it is trained.
         way: "ours", as ftkit trains, or "peft" for LoRA as peft computes it.
 
+    Raises:
+        Refusal: a family, a name or a way that is not known here.
+
     Example:
         >>> from ftkit.memory.models import model_named
         >>> found = predict(model_named("llama-2-7b"), Setup("qlora", {"rank": 16}, checkpointing=True))
@@ -68,6 +72,8 @@ def predict(model: Shape | Mapping | object, setup: Setup, way: str = "ours") ->
 
     Taught in: 09_memory_and_cost
     """
+    if way not in WAYS:
+        raise unknown("way", way, WAYS)
     shape = as_shape(model)
     ledger = Ledger()
     decoder = built(shape, setup, ledger, way == "peft")
