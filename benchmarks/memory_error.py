@@ -28,8 +28,8 @@ from ftkit.units import bytes_to_words
 
 NAME = "memory_error"
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
-DEVELOPED_ON = ("2 to 4 layers, 768 to 1024 numbers wide, of llama, qwen2, qwen3, phi3, gemma, gemma2, gpt2, gpt_neo "
-                "and gpt_neox; methods, precisions, kinds of attention and optimizers once each")
+DEVELOPED_ON = ("2 to 4 layers, 768 to 1024 numbers wide, of llama, qwen2, qwen3, phi3, gemma, gemma2, gpt2, "
+                "gpt_neo, gpt_neox and falcon; methods, precisions, kinds of attention and optimizers once each")
 ROWS = [
     ("qwen2.5-0.5b", {"method": "full", "batch_size": 4}),
     ("qwen2.5-0.5b", {"method": "full", "precision": "float32", "mixed": "bfloat16", "batch_size": 2}),
@@ -131,11 +131,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--predict", action="store_true", help="write the predictions alone")
     parser.add_argument("--gpu", action="store_true", help="measure on a GPU what fits there")
+    parser.add_argument("--only", nargs="*", metavar="MODEL", help="measure the rows of these models alone")
     options = parser.parse_args()
     rows, device = rows_so_far(), "gpu" if options.gpu else "fake"
     _write(rows)
     for row in rows if not options.predict else ():
-        if device in row or (options.gpu and not _has_room(row)):
+        if device in row or (options.only and row["model"] not in options.only) or (options.gpu and not _has_room(row)):
             continue
         measure(row, device)
         _write(rows)
@@ -146,7 +147,9 @@ def main() -> None:
 def _has_room(row: dict) -> bool:
     import torch
 
-    return torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > 1.1 * row["predicted_bytes"]
+    whole = 2 * model_named(row["model"]).parameters  # it is made in bfloat16 and quantised then
+    needed = max(row["predicted_bytes"], whole if row["setup"].get("precision") != "float32" else 2 * whole)
+    return torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > 1.1 * needed
 
 
 if __name__ == "__main__":

@@ -20,6 +20,11 @@ def test_another_method_keeps_the_settings_that_it_knows():
     assert setup.with_(method="full").settings == {} and Setup("full").with_(method="lora8bit").quantization == "int8"
 
 
+def test_every_second_layer_computes_its_activations_again():
+    assert [Setup(checkpointing=again).recomputes(place) for again in (False, True, "every:2") for place in range(3)] \
+        == [False] * 3 + [True] * 3 + [True, False, True]
+
+
 def test_label_tokens_are_a_share_of_all_but_the_first_of_each_row():
     assert Setup(batch_size=2, seq_len=101, label_share=0.5).label_tokens == 100
     assert Setup(seq_len=2, label_share=0.01).label_tokens == 1
@@ -34,7 +39,7 @@ def test_label_tokens_are_a_share_of_all_but_the_first_of_each_row():
     (lambda: Setup(precision="bf16"), "precision must be one of float32, bfloat16, float16"),
     (lambda: Setup(mixed="float32"), "mixed must be one of bfloat16, float16, None"),
     (lambda: Setup(quantization="nf5"), "quantization must be one of nf4, fp4, int8, None"),
-    (lambda: Setup(checkpointing=1), "checkpointing must be True or False, got 1"),
+    (lambda: Setup(checkpointing=1), "checkpointing must be True, False or 'every:<2 or more>', got 1"),
     (lambda: Setup("lora8bit", quantization="nf4"), "quantization must be int8 with lora8bit, got 'nf4'"),
     (lambda: Setup("qlora", quantization="int8"), "quantization must be nf4 or fp4 with qlora, got 'int8'"),
     (lambda: Setup("full", quantization="nf4"), "quantization must be None with full, got 'nf4'"),
