@@ -363,3 +363,19 @@ def test_a_sweep_that_cannot_be_is_refused_and_writes_nothing(function, more, wo
     with pytest.raises(Refusal, match=words):
         plan(text, more.pop("grid", {"x": [1]}), out=more.pop("out", "out"), limits=Limits(**limits), **more)
     assert not Path("out").exists()
+
+
+def test_a_slot_that_is_given_a_point_again_after_it_was_done_runs_nothing(function):
+    asked = plan(function(), {"x": [1]}, seeds=1, out="out")
+    given = []
+
+    class Twice(executors.Serial):
+        """One that, like Dask after the death of a worker, runs what was done a moment before."""
+
+        def submit(self, slot, /, *arguments, **named):
+            given.append(super().submit(slot, *arguments, **named).result())
+            return super().submit(slot, *arguments, **named)
+
+    with closing(run(asked, Twice())) as steps:
+        assert [step.point for step in steps] == given
+    assert list(starts(Path("out")).values()) == [1] and record("out", x=1)["attempts"] == 1
