@@ -146,7 +146,8 @@ def test_key_heads_may_be_fewer_and_scores_scaled():
 
 
 def test_torchs_kernel_for_gpus_has_the_shapes_and_gradients_that_are_asked_of_it():
-    query, key = (torch.empty(8, heads, 64, device="meta", dtype=torch.bfloat16, requires_grad=True) for heads in (4, 2))
+    query, key = (torch.empty(8, heads, 64, device="meta", dtype=torch.bfloat16, requires_grad=True)
+                  for heads in (4, 2))
     out = segments._flash(query, key, key, [5, 3], 0.125)  # no GPU is needed to ask for shapes
     assert out.shape == query.shape
     assert [one.shape for one in torch.autograd.grad(out.sum(), (query, key))] == [query.shape, key.shape]
