@@ -14,8 +14,9 @@ from transformers import AutoTokenizer
 
 from ftkit.chat import IGNORED, encode, messages_of, with_template
 from ftkit.hub import find_model
+from ftkit.material import LOSS_RECORDS, SEQ_LEN
 from ftkit.tiny import clinic
-from ftkit.trials import ANSWER_TOKENS, CURVE_POINTS, LOSS_RECORDS, SEQ_LEN
+from ftkit.trials import ANSWER_TOKENS, CURVE_POINTS
 
 PARAMETERS = """rank: int = 8
 alpha: float = 16.0

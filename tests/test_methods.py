@@ -17,6 +17,7 @@ from ftkit.errors import Refusal
 from ftkit.hub import load_model
 from ftkit.lora.adapter import lora_layers
 from ftkit.lora.config import LoraConfig
+from ftkit.quantization import numbers_of
 from ftkit.runs import open_run
 from ftkit.train.config import TrainConfig
 from ftkit.train.learner import frozen_of
@@ -104,11 +105,11 @@ EXAMPLES = [([1 + (7 * row + place) % 60 for place in range(6 + row)],
 EVERY = [("full", {}), ("freeze", {"part": "top", "freeze_ratio": 0.5}), ("freeze", {"modules": "attention"}),
          ("bitfit", {}), ("adapter", {"bottleneck": 3}), ("prefix", {"virtual_tokens": 3}),
          ("prefix", {"virtual_tokens": 3, "start": "random", "projection": 5}), ("prompt", {"virtual_tokens": 3}),
-         ("lora", {"rank": 2}), ("qlora", {"rank": 2})]
+         ("lora", {"rank": 2}), ("qlora", {"rank": 2}), ("lora8bit", {"rank": 2}), ("loftq", {"rank": 2})]
 
 
 def base_for(method):
-    return four_bit() if method == "qlora" else a_model()
+    return {"qlora": four_bit, "lora8bit": eight_bit}.get(method, a_model)()
 
 
 def learnt(method, settings, folder, stop_after=None):
@@ -156,12 +157,25 @@ def four_bit():
     return model
 
 
-def test_qlora_is_lora_on_the_dequantised_base():
-    ours, plain = methods.prepare(four_bit(), "qlora", rank=2, seed=1).model, a_model(width=64)
+def eight_bit():
+    model = a_model(width=64)
+    for path in targets.find(model, "all-linear"):
+        linear = model.get_submodule(path)
+        made = bitsandbytes.nn.Linear8bitLt(linear.in_features, linear.out_features, linear.bias is not None,
+                                            has_fp16_weights=False, threshold=6.0)
+        made.load_state_dict(linear.state_dict())
+        made.weight = bitsandbytes.nn.Int8Params(linear.weight.data, requires_grad=False).to("cpu")
+        targets.replace_(model, path, made)
+    return model
+
+
+@pytest.mark.parametrize(("base", "method"), [(four_bit, "qlora"), (eight_bit, "lora8bit")])
+def test_lora_on_codes_is_lora_on_the_dequantised_base(base, method):
+    """In training: in evaluation LLM.int8() rounds the activations, too."""
+    ours, plain = methods.prepare(base(), method, rank=2, seed=1).model.train(), a_model(width=64)
     for path, layer in lora_layers(ours).items():
         with torch.no_grad():
-            plain.get_submodule(path).weight.copy_(
-                bitsandbytes.functional.dequantize_4bit(layer.base.weight.data, layer.base.weight.quant_state))
+            plain.get_submodule(path).weight.copy_(numbers_of(layer.base))
     methods.prepare(plain, "lora", rank=2, seed=1)
     for model in (ours, plain):
         model(input_ids=IDS, use_cache=False).logits.logsumexp(-1).sum().backward()
@@ -276,7 +290,7 @@ def quantised():
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda: methods.prepare(a_model(), "loar"), "method must be one of full, .*lora, qlora, got 'loar'. "
+    (lambda: methods.prepare(a_model(), "loar"), "method must be one of full, .*lora, .*qlora, got 'loar'. "
                                                  "Did you mean lora"),
     (lambda: methods.prepare(a_model(), "lora", rnak=4), "a setting of lora must be one of rank.* Did you mean rank"),
     (lambda: methods.prepare(a_model(), "full", rank=4), r"setting of full must be one of \(none known\), got 'rank'"),
@@ -296,6 +310,10 @@ def quantised():
     (lambda: methods.prepare(methods.prepare(a_model(), "prefix").model, "lora"), "got 'one with a trained prefix'"),
     (lambda: methods.prepare(a_model(), "qlora"), "model must be one with 4-bit weights for qlora, got 'torch.float32 "
                                                   "alone'. Load it with hub.load_model"),
+    (lambda: methods.prepare(eight_bit(), "qlora"), "model must be one with 4-bit weights for qlora, got 'torch."),
+    (lambda: methods.prepare(four_bit(), "lora8bit"), "model must be one with 8-bit weights for lora8bit, got .* "
+     "Load it with hub.load_model.*quantization='int8'"),
+    (lambda: methods.prepare(four_bit(), "loftq"), "model.layers.0.self_attn.q_proj must be|must be a plain nn.Linear"),
     (lambda: methods.prepare(repacked(), "qlora"), "model.layers.0.self_attn.q_proj must be as it was loaded, got "
                                                    "'repacked by bitsandbytes, which rounds its scales'. Load"),
     (lambda: methods.prepare(a_model(), "prompt", start="text", start_text="Hi"),

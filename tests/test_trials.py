@@ -5,6 +5,7 @@ import torch
 
 from ftkit import methods, trials
 from ftkit.errors import Refusal
+from ftkit.quantization import kind_of
 from ftkit.runs import read_card, read_trace
 from ftkit.trials import Trial, begin, run_trial
 
@@ -70,7 +71,9 @@ def test_records_of_ones_own_are_trained_on_and_asked_nothing_about_the_clinic(t
 
 
 @pytest.mark.parametrize(("wrong", "words"), [
-    ({"records": -1}, "records must be a whole number, 0"), ({"score": "test"}, "score must be held_out or all"),
+    ({"records": -1}, "records must be a whole number, 0"),
+    ({"score": "test"}, "score must be held_out or all or merged"),
+    ({"quantization": "nf5"}, "quantization must be one of None, nf4"),
     ({"method": "lorra"}, "method"), ({"rnak": 4}, "rank"), ({"learning_rate": -1.0}, "learning_rate must be"),
     ({"max_steps": 0}, "max_steps must be")])
 def test_what_is_out_of_range_is_refused_before_anything_is_trained(wrong, words):
@@ -93,3 +96,28 @@ def test_a_qlora_trial_loads_the_base_in_4_bits_by_itself():
     assert [one["step"] for one in begun.records()] == [1]
     assert begun.prepared.model.model.layers[0].mlp.up_proj.base.weight.dtype == torch.uint8
     assert begun.metrics()["total"] == 4_333_248 + begun.prepared.trainable
+
+
+@pytest.mark.parametrize(("method", "given", "kind"), [
+    ("qlora", {}, "nf4"), ("qlora", {"quantization": "fp4"}, "fp4"), ("lora8bit", {}, "int8"),
+    ("qlora", {"unquantised": ["mlp"], "double_quant": False}, "")])
+def test_a_trial_stores_its_base_as_its_method_needs_it_or_as_it_says(method, given, kind):
+    model = trials.load_base(Trial(method, **given))
+    assert kind_of(model.model.layers[0].mlp.up_proj) == kind
+    if "unquantised" in given:
+        assert not model.model.layers[0].self_attn.q_proj.weight.quant_state.nested
+
+
+def test_what_is_said_of_the_base_stands_in_a_card_where_it_is_not_the_default():
+    one, other = (trials.parameters_of(begin(Trial("qlora", max_steps=1, **given)), "held_out")
+                  for given in ({"unquantised": []}, {"quantization": "fp4", "unquantised": ["mlp"]}))
+    assert not set(trials.ABOUT_THE_BASE) & set(one)
+    assert {name: other[name] for name in other.keys() - one.keys()} == {"quantization": "fp4", "unquantised": ["mlp"]}
+
+
+def test_an_adapter_is_scored_merged_in_each_way():
+    metrics = run_trial(method="qlora", score="merged", **SHORT)
+    assert metrics["dequantised loss"] == pytest.approx(metrics["held_out_loss"], abs=1e-3)  # the same function
+    assert metrics["quantised difference"] > metrics["dequantised difference"] < 1e-2
+    assert metrics["quantised bytes"] < metrics["original bytes"] == metrics["dequantised bytes"]
+    assert all(0 <= metrics[f"{way} clinic"] <= 1 for way in ("quantised", "dequantised", "original"))

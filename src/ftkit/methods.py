@@ -3,9 +3,9 @@
 Knows nothing about data, the training loop or scores.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -19,25 +19,30 @@ from ftkit.adapters.virtual import virtual_of
 from ftkit.errors import refusal, unknown
 from ftkit.files import read_json, write_json
 from ftkit.freeze import FreezeConfig, freeze_
-from ftkit.hub import find_model, keep_codes_
+from ftkit.hub import find_model
+from ftkit.loftq import LoftqConfig, add_loftq_, quantise_for_loftq_
 from ftkit.lora.adapter import add_lora_, config_of, lora_layers
 from ftkit.lora.config import LoraConfig
 from ftkit.lora.saving import load_adapter_, save_adapter
+from ftkit.quantization import bits_of, keep_codes_
 from ftkit.trained import load_trained_, save_trained
 
 METHOD_NAME = "method.json"
+ADAPTERS = ("lora", "lora8bit", "loftq", "qlora")  # methods whose trained part is a LoRA adapter
 SMALL_MODEL = 20_000_000
 """Up to how many parameters a model counts as small in `LEARNING_RATES`."""
 
 LEARNING_RATES = {"full": (1e-3, 1e-5), "freeze": (2e-3, 2e-5), "bitfit": (1e-1, 4e-4), "adapter": (1e-2, 3e-4),
-                  "prefix": (0.45, 1e-2), "prompt": (0.9, 3e-2), "lora": (4e-3, 2e-4), "qlora": (4e-3, 2e-4)}
+                  "prefix": (0.45, 1e-2), "prompt": (0.9, 3e-2), **dict.fromkeys(ADAPTERS, (4e-3, 2e-4))}
 """By method, for small models and for larger ones. A narrow model needs larger steps: with Adam each weight moves by
 about the learning rate, and an output sums over as many moves as the layer is wide. A method that trains less needs
 larger steps too. Those for small models lie near the best of the rates that lesson 06 tries on the embedded base, by
-held-out loss after 160 steps of 8 records; full, LoRA and QLoRA keep those of lesson 01. Those for larger models are
-what papers and their code use: 1e-5 to 2e-5 for all parameters (Llama 2, Alpaca), 2e-4 for LoRA (QLoRA), 1e-4 to 1e-3
-for biases (BitFit), 3e-4 for adapters (the code of LLM-Adapters), 5e-3 to 3e-2 for a prefix (that of P-Tuning v2,
-peft's example), 3e-2 for a prompt (peft's example)."""
+held-out loss after 160 steps of 8 records; full and LoRA, on whatever base, keep those of lesson 01. Those for larger
+models are what papers and their code use: 1e-5 to 2e-5 for all parameters (Llama 2, Alpaca), 2e-4 for LoRA (QLoRA),
+1e-4 to 1e-3 for biases (BitFit), 3e-4 for adapters (the code of LLM-Adapters), 5e-3 to 3e-2 for a prefix (that of
+P-Tuning v2, peft's example), 3e-2 for a prompt (peft's example)."""
+BASE_OF = {"lora8bit": "int8", "qlora": "nf4"}
+"""The `quantization` with which the base of a method is loaded, where it needs one."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,9 @@ def prepare(model: nn.Module, method: str, **settings) -> Prepared:
     `full` trains every parameter; `freeze` some of the layers, or of the modules in them (settings of `FreezeConfig`);
     `bitfit` the biases; `adapter` a small network after parts of each layer (`BottleneckConfig`); `prefix` keys and
     values in front of those of each layer (`PrefixConfig`); `prompt` embeddings in front of the tokens
-    (`PromptConfig`); `lora` low-rank additions to linear layers (`LoraConfig`); `qlora` the same on a 4-bit model. What
-    begins at random takes a `seed`.
+    (`PromptConfig`); `lora` low-rank additions to linear layers (`LoraConfig`); `qlora` the same on a 4-bit model and
+    `lora8bit` on one in int8; `loftq` quantises the model itself, and its additions begin with what that lost
+    (`LoraConfig` and `LoftqConfig`). What begins at random takes a `seed`.
 
     Raises:
         Refusal: an unknown method or setting, or one that this model cannot take.
@@ -98,7 +104,7 @@ def save(prepared: Prepared, folder: str | Path, base_name: str | None = None) -
         base_name: the base model's name to write beside an adapter; the name it was loaded by if None.
     """
     folder, model = Path(folder), prepared.model
-    if prepared.method in ("lora", "qlora"):
+    if prepared.method in ADAPTERS:
         save_adapter(model, folder, base_name or _base_name(model))
     elif prepared.method in ("prompt", "prefix"):
         save_virtual(model, folder, base_name or _base_name(model))
@@ -111,7 +117,8 @@ def save(prepared: Prepared, folder: str | Path, base_name: str | None = None) -
 def load(model: nn.Module, folder: str | Path) -> Prepared:
     """The base model with what `save` wrote put into it, prepared as it was; a folder written by peft will do too.
 
-    A prefix that was trained with a projection comes back without it, with the keys and values that it made.
+    A prefix that was trained with a projection comes back without it, with the keys and values that it made. LoftQ's
+    codes are worked out again from the base.
 
     Raises:
         Refusal: the folder holds no such thing, or it was made for another model.
@@ -120,7 +127,9 @@ def load(model: nn.Module, folder: str | Path) -> Prepared:
     saved = _saved_method(folder)
     method, settings = saved["method"], saved["settings"]
     keep_codes_(model)
-    if method in ("lora", "qlora"):
+    if method in ADAPTERS:
+        if method == "loftq":
+            quantise_for_loftq_(model, *_loftq_configs(settings))
         load_adapter_(model, folder)
         settings = settings | asdict(config_of(model))
     elif method in ("prompt", "prefix"):
@@ -209,10 +218,23 @@ def _lora(model: nn.Module, seed: int = 0, **settings) -> dict:
     return asdict(config) | {"seed": seed}
 
 
-def _qlora(model: nn.Module, **settings) -> dict:
-    if not any(_is_four_bit(module) for module in model.modules()):
-        raise refusal("model", "one with 4-bit weights for qlora", f"{next(model.parameters()).dtype} alone",
-                      "Load it with hub.load_model(..., quantization='nf4'), or take lora.")
+def _loftq(model: nn.Module, **settings) -> dict:
+    lora, config = _loftq_configs(settings)
+    add_loftq_(model, lora, config)
+    return asdict(lora) | asdict(config)
+
+
+def _loftq_configs(settings: Mapping) -> tuple[LoraConfig, LoftqConfig]:
+    own = asdict(LoftqConfig()).keys()
+    return (LoraConfig(**{name: value for name, value in settings.items() if name not in own}),
+            LoftqConfig(**{name: value for name, value in settings.items() if name in own}))
+
+
+def _on_codes(method: str, model: nn.Module, **settings) -> dict:
+    bits = 4 if method == "qlora" else 8
+    if bits not in map(bits_of, model.modules()):
+        raise refusal("model", f"one with {bits}-bit weights for {method}", f"{next(model.parameters()).dtype} alone",
+                      f"Load it with hub.load_model(..., quantization='{BASE_OF[method]}'), or take lora.")
     return _lora(model, **settings)
 
 
@@ -224,7 +246,9 @@ _METHODS: dict[str, tuple[Callable[..., dict], dict]] = {
     "prefix": (_prefix, asdict(PrefixConfig()) | {"seed": 0}),
     "prompt": (_prompt, asdict(PromptConfig()) | {"seed": 0}),
     "lora": (_lora, asdict(LoraConfig()) | {"seed": 0}),
-    "qlora": (_qlora, asdict(LoraConfig()) | {"seed": 0}),
+    "lora8bit": (partial(_on_codes, "lora8bit"), asdict(LoraConfig()) | {"seed": 0}),
+    "loftq": (_loftq, asdict(LoraConfig()) | asdict(LoftqConfig())),
+    "qlora": (partial(_on_codes, "qlora"), asdict(LoraConfig()) | {"seed": 0}),
 }
 
 
@@ -254,12 +278,6 @@ def _refuse_quantised(model: nn.Module, method: str) -> None:
         if not parameter.is_floating_point():
             raise refusal("method", "one that adds to a quantised model, such as qlora", method,
                           f"{name} is stored as {parameter.dtype} and has no gradient; or load the model unquantised.")
-
-
-def _is_four_bit(module: nn.Module) -> bool:
-    weight = getattr(module, "weight", None)
-    state = getattr(weight, "quant_state", None)  # bitsandbytes' and our own
-    return state is not None and math.prod(state.shape) == 2 * weight.numel()
 
 
 def _base_name(model: nn.Module) -> str:

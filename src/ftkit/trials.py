@@ -3,33 +3,34 @@
 Knows nothing about grids, processes, notebooks or widgets.
 """
 
-import random
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+
 from ftkit import methods
-from ftkit.chat import Example, encode_all, with_template
-from ftkit.data.reading import read
-from ftkit.data.splitting import split
 from ftkit.device import resident_peak_gib
 from ftkit.errors import refusal, unknown
-from ftkit.files import sha256
-from ftkit.hub import EMBEDDED, find_model, load_model, model_hash
+from ftkit.evaluate.answers import answers
+from ftkit.evaluate.perplexity import record_losses
+from ftkit.hub import EMBEDDED, load_model, model_hash
+from ftkit.material import Material, drawn, material
+from ftkit.merge.checking import largest_difference, logits_of
+from ftkit.merge.merging import WAYS, merged
+from ftkit.quantization import check_kind, stored_bytes
 from ftkit.runs import Run, open_run
 from ftkit.tiny import clinic, exam
 from ftkit.train.config import TrainConfig
 from ftkit.train.loop import train
 
-SEQ_LEN = 512  # tokens
-LOSS_RECORDS = 96  # of the held-out split, for the loss; all of them are asked for the score
 ANSWER_TOKENS = 64
 CURVE_POINTS = 8  # of the held-out loss over a training
-SCORES = ("held_out", "all")
+SCORES = ("held_out", "all", "merged")
+ABOUT_THE_BASE = {"quantization": "", "double_quant": True, "unquantised": ()}  # settings that came later than cards
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,12 @@ class Trial:
         model: the embedded base, a folder, or a hub name.
         data: a file, a folder or a hub name; empty takes the clinic.
         columns: which column plays which part; empty goes by the usual names.
+        quantization: what the base is stored in, as for `hub.load_model`; empty takes what the method needs.
+        double_quant: as there.
+        unquantised: as there.
 
     Raises:
-        Refusal: a number is out of range.
+        Refusal: a number is out of range, or an unknown quantization.
     """
 
     method: str = "lora"
@@ -62,61 +66,20 @@ class Trial:
     model: str = EMBEDDED
     data: str = ""
     columns: str = ""
+    quantization: str = ""
+    double_quant: bool = True
+    unquantised: Sequence[str] = ()
 
     def __post_init__(self):
         if isinstance(self.records, bool) or not isinstance(self.records, int) or self.records < 0:
             raise refusal("records", "a whole number, 0 (all) or more", self.records)
+        check_kind(self.quantization or None)
         self.config(self.learning_rate or 1.0)  # refuses what it would refuse at a default's rate
 
     def config(self, learning_rate: float) -> TrainConfig:
         """How it is trained, at a rate."""
         return TrainConfig(learning_rate=learning_rate, max_steps=self.max_steps, batch_size=self.batch_size,
                            eval_every=max(1, self.max_steps // CURVE_POINTS), seed=self.seed)
-
-
-@dataclass(frozen=True)
-class Material:
-    """What trials of one model and one data set share, read once.
-
-    Args:
-        examples: the records to train on, encoded.
-        held_out: those that the loss is measured on.
-        asked: held-out questions of the clinic; empty with records of one's own.
-        files: a name and a SHA-256 for each data file.
-    """
-
-    tokenizer: object
-    examples: Sequence[Example]
-    held_out: Sequence[Example]
-    asked: Sequence[dict]
-    files: Sequence[dict]
-
-    @property
-    def pad_id(self) -> int:
-        """The token that fills rows."""
-        pad_id = self.tokenizer.pad_token_id
-        return self.tokenizer.eos_token_id if pad_id is None else pad_id
-
-
-@lru_cache(maxsize=2)
-def material(model: str = EMBEDDED, data: str = "", columns: str = "") -> Material:
-    """The records of a data set, encoded for a model; the same ones are held out whatever a trial's seed.
-
-    Raises:
-        Refusal: no such model or data, or no record that can be used.
-    """
-    from transformers import AutoTokenizer
-
-    if data:
-        reading = read(data, columns or None)
-        parts, files, asked = split(reading.records, 0.1, seed=0), reading.files, ()
-    else:
-        parts = clinic.records("train"), clinic.records("held_out")
-        files, asked = [{"name": "clinic", "sha256": sha256(repr(parts).encode())}], parts[1]
-    tokenizer = with_template(AutoTokenizer.from_pretrained(find_model(model)))
-    examples, _ = encode_all(parts[0], tokenizer, SEQ_LEN)
-    held_out, _ = encode_all(parts[1][:LOSS_RECORDS], tokenizer, SEQ_LEN)
-    return Material(tokenizer, examples, held_out, asked, files)
 
 
 @dataclass
@@ -155,7 +118,8 @@ class Begun:
                 "train_s": self.trace[-1]["elapsed_s"], "train_tokens": sum(one["real_tokens"] for one in self.trace)}
 
     def scores(self, which: str = "held_out") -> dict:
-        """The share of clinic questions answered right; with "all" the test split's and the general exam's, too.
+        """The share of clinic questions answered right; with "all" the test split's and the general exam's, too; with
+        "merged" that of the model with its adapter merged in each way, its loss, and how far its logits went.
 
         Nothing with records of one's own: the clinic's questions are not about them.
         """
@@ -168,14 +132,29 @@ class Begun:
             general = exam.score_exam(self._answers([item["question"] for item in items]), items)
             found |= {"test": test["accuracy"], "test_en": test["en"], "test_zh": test["zh"],
                       "general": general["accuracy"]}
+        return found | (self._merged() if which == "merged" else {})
+
+    def _merged(self) -> dict:
+        """Of each way to merge: held-out loss, bytes, clinic score, and how far a logit went from the unmerged."""
+        ids = torch.tensor([self.material.held_out[0].input_ids])
+        unmerged, found = logits_of(self.prepared.model, ids), {}
+        with TemporaryDirectory() as folder:
+            methods.save(self.prepared, folder)
+            for way in WAYS:
+                adapted = methods.load(load_base(self.trial), folder).model
+                plain = load_base(replace(self.trial, method="lora", quantization="")) if way == "original" else None
+                one = merged(adapted, way, plain)
+                sums, counts = record_losses(one, self.material.held_out)
+                asked = answers(one, self.material.tokenizer, self.material.asked, ANSWER_TOKENS, batch_size=128)
+                found |= {f"{way} loss": sum(sums) / sum(counts), f"{way} bytes": stored_bytes(one),
+                          f"{way} clinic": clinic.score(asked, self.material.asked)["accuracy"],
+                          f"{way} difference": largest_difference(logits_of(one, ids), unmerged)}
         return found
 
     def _clinic(self, asked: Sequence[dict]) -> dict:
         return clinic.score(self._answers(asked), asked)
 
     def _answers(self, prompts: Sequence) -> list[str]:
-        from ftkit.evaluate.answers import answers
-
         return answers(self.prepared.model, self.material.tokenizer, prompts, ANSWER_TOKENS, batch_size=128)
 
 
@@ -186,9 +165,7 @@ def begin(trial: Trial) -> Begun:
         Refusal: an unknown method or setting, no such model or data.
     """
     shared = material(trial.model, trial.data, trial.columns)
-    small = trial.model == EMBEDDED
-    model, _ = load_model(trial.model, device="cpu" if small else "auto", dtype="float32" if small else "auto",
-                          quantization="nf4" if trial.method == "qlora" else None)
+    model = load_base(trial)
     size = sum(parameter.numel() for parameter in model.parameters())
     seeded = {"seed": trial.seed} if "seed" in methods.defaults(trial.method) else {}
     prepared = methods.prepare(model, trial.method, **{**seeded, **trial.settings})
@@ -196,14 +173,29 @@ def begin(trial: Trial) -> Begun:
     return Begun(trial, shared, prepared, rate)
 
 
+def load_base(trial: Trial):
+    """The model that a trial begins with, stored as its method needs it or as the trial says.
+
+    Raises:
+        Refusal: no such model, or it cannot be stored so.
+    """
+    small = trial.model == EMBEDDED
+    stored = trial.quantization or methods.BASE_OF.get(trial.method)
+    model, _ = load_model(trial.model, device="cpu" if small else "auto", dtype="float32" if small else "auto",
+                          quantization=stored, double_quant=trial.double_quant, unquantised=tuple(trial.unquantised))
+    return model
+
+
 def run_trial(out_dir: str = "", method: str = "lora", learning_rate: float = 0.0, max_steps: int = 160,
               batch_size: int = 8, records: int = 0, seed: int = 0, model: str = EMBEDDED, data: str = "",
-              columns: str = "", score: str = "held_out", **settings) -> dict:
+              columns: str = "", score: str = "held_out", quantization: str = "", double_quant: bool = True,
+              unquantised: Sequence[str] = (), **settings) -> dict:
     """The metrics of one trial; with a folder it is a run there, which goes on where it was killed.
 
     Args:
         out_dir: the run's folder; empty keeps nothing.
-        score: "held_out", or "all" for the test split and the general exam besides.
+        score: "held_out"; "all" for the test split and the general exam besides; "merged" for the adapter merged in
+            each way.
         settings: the method's own; see `Trial` for all else.
 
     Raises:
@@ -211,7 +203,8 @@ def run_trial(out_dir: str = "", method: str = "lora", learning_rate: float = 0.
     """
     if score not in SCORES:
         raise refusal("score", " or ".join(SCORES), score)
-    trial = Trial(method, settings, learning_rate, max_steps, batch_size, records, seed, model, data, columns)
+    trial = Trial(method, settings, learning_rate, max_steps, batch_size, records, seed, model, data, columns,
+                  quantization, double_quant, unquantised)
     begun = begin(trial)
     if not out_dir:
         return _measured(begun, None, score)
@@ -241,8 +234,9 @@ def check_run_trial(out_dir: str = "", score: str = "held_out", **parameters) ->
 
 
 def parameters_of(begun: Begun, score: str) -> dict:
-    """What a card says of a trial: every setting but the seed, the defaults filled in."""
-    given = {name: value for name, value in asdict(begun.trial).items() if name != "seed"}
+    """What a card says of a trial: every setting but the seed, the defaults filled in; of the base's only others."""
+    given = {name: value for name, value in asdict(begun.trial).items()
+             if name != "seed" and (name not in ABOUT_THE_BASE or value not in (ABOUT_THE_BASE[name], []))}
     settings = {name: value for name, value in begun.prepared.settings.items()
                 if name != "seed" or name in begun.trial.settings}
     return given | {"settings": settings, "learning_rate": begun.learning_rate, "score": score}
@@ -266,8 +260,3 @@ def _saved_bytes(prepared: methods.Prepared) -> int:
     with TemporaryDirectory() as folder:
         methods.save(prepared, folder)
         return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-
-
-def drawn(examples: Sequence, many: int, seed: int) -> Sequence:
-    """So many of the examples, drawn by the seed; 0 takes all, in their order."""
-    return random.Random(f"records {seed}").sample(list(examples), min(many, len(examples))) if many else examples

@@ -8,21 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ftkit.errors import refusal, unknown
-from ftkit.methods import LEARNING_RATES, SMALL_MODEL
+from ftkit.methods import ADAPTERS, LEARNING_RATES, SMALL_MODEL
 from ftkit.train.config import EPOCH, TrainConfig
 from ftkit.train.schedule import warmup_steps
 from ftkit.train.trainer_names import Recipe, recipe_of
 
 LEVELS = ("error", "warning", "note")
 WINDOWS = {"full": (1e-6, 1e-4), "freeze": (1e-6, 2e-4), "bitfit": (5e-5, 2e-3), "adapter": (3e-5, 3e-3),
-           "prefix": (5e-5, 1e-1), "prompt": (3e-3, 0.3), "lora": (2e-5, 2e-3), "qlora": (2e-5, 2e-3)}
+           "prefix": (5e-5, 1e-1), "prompt": (3e-3, 0.3), **dict.fromkeys(ADAPTERS, (2e-5, 2e-3))}
 """Learning rates in use for models above `methods.SMALL_MODEL`, by method, with AdamW. full and freeze: from 1e-6 (late
 stages of alignment) to 5e-5 (Devlin et al. 2019, BERT) and twice that; Llama 2 and Alpaca have 2e-5. bitfit: Ben Zaken
 et al. 2022 search 1e-4 to 1e-3, and twice to each side. adapter: Houlsby et al. 2019 search 3e-5 to 3e-3. prefix: from
 5e-5 (Li and Liang 2021, behind a projection) to 3e-2 (peft's example) and three times that. prompt: 3e-2 in peft's
-example and ten times that in Lester et al. 2021, with Adafactor; ten times to each side. lora and qlora: Hu et al. 2022
-and Dettmers et al. 2023 have 1e-4 to 2e-4; a factor of about ten to each side. Smaller models: a factor of ten to each
-side of `methods.LEARNING_RATES`."""
+example and ten times that in Lester et al. 2021, with Adafactor; ten times to each side. lora, on whatever base: Hu et
+al. 2022 and Dettmers et al. 2023 have 1e-4 to 2e-4; a factor of about ten to each side. Smaller models: a factor of ten
+to each side of `methods.LEARNING_RATES`."""
 LION_FACTORS = (0.1, 1 / 3)
 """Lion's window: AdamW's, its low end by the first and its high end by the second (Chen et al. 2023, section 5)."""
 LONG_WARMUP = 0.5
