@@ -67,7 +67,7 @@ def test_falcon_is_quantised_too_and_computes_what_its_own_layers_compute(tmp_pa
 
 
 def test_a_model_of_which_no_layer_can_be_quantised_is_refused(tmp_path, random_checkpoint, monkeypatch):
-    monkeypatch.setattr(loading, "_is_quantised", lambda module: False)
-    with pytest.raises(Refusal, match="quantization must be None for model, got 'bitsandbytes'. None of the layers of "
+    monkeypatch.setattr(hub, "kind_of", lambda module: "")
+    with pytest.raises(Refusal, match="quantization must be None for model, got 'nf4'. None of the layers of "
                                       "Qwen2ForCausalLM is one that can be quantised"):
         hub.load_model(random_checkpoint(tmp_path / "model"), device="cpu", quantization="nf4")

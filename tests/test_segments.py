@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from peft import PromptTuningConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
     FalconConfig,
@@ -15,7 +16,6 @@ from transformers import (
 )
 
 from ftkit import losses, segments
-from ftkit.adapters.prompt import PromptConfig, add_prompt_
 from ftkit.batches import collate, collate_packed
 from ftkit.errors import Refusal
 
@@ -125,8 +125,8 @@ def test_what_cannot_be_attended_to_by_segment_is_refused():
     falcon = a_model(FalconConfig(vocab_size=61, hidden_size=32, num_hidden_layers=1, num_attention_heads=4))
     capped = a_model(Gemma2Config(**SIZES, head_dim=8, attn_logit_softcapping=2.0), "eager")
     dropping = a_model(Qwen2Config(**SIZES, attention_dropout=0.5))
-    prompted = a_model(CONFIGS["qwen2"]())
-    add_prompt_(prompted, PromptConfig(virtual_tokens=2))
+    prompted = get_peft_model(a_model(CONFIGS["qwen2"]()),
+                              PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
     for model, words in (
             (falcon, r"packed_attention must be 'mask' for a FalconForCausalLM, got 'by_segment'\. Its attention"),
             (capped, r"packed_attention must be 'mask' for a model with softcap in its attention, got 'by_segment'\."),

@@ -17,14 +17,15 @@ from ftkit.notebooks.kernel import kernel_env
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 JOBS = '''
-import os, re, subprocess, sys, threading, time
+import os, re, resource, subprocess, sys, threading, time
 from pathlib import Path
 from ftkit import warm
 
 def state(answer):
     answer.send({"pid": os.getpid(), "parent": os.getppid(), "group": os.getpgrp(), "cwd": os.getcwd(),
                  "env": dict(os.environ), "threads": len(os.listdir(f"/proc/{os.getppid()}/task")),
-                 "prepared": "colorsys" in sys.modules, "main": getattr(sys.modules["__main__"], "MARK", None)})
+                 "prepared": "colorsys" in sys.modules, "main": getattr(sys.modules["__main__"], "MARK", None),
+                 "limit": resource.getrlimit(resource.RLIMIT_DATA)})
 
 def prints(text):
     print(text)
@@ -75,8 +76,9 @@ def script(tmp_path):
 
     def run(text, expected=0, **variables):
         (tmp_path / "script.py").write_text(SCRIPT + text)
-        env = {name: value for name, value in kernel_env({}).items() if not name.startswith(warm._READ_AT_IMPORT)}
-        env |= {"PYTHONPATH": str(tmp_path), **variables}  # without one of those, it is not forked from one with it
+        env = {name: value for name, value in kernel_env({"PYTHONPATH": str(tmp_path)}).items()
+               if not name.startswith(warm._READ_AT_IMPORT)}  # without one of those, it is not forked from one with it
+        env |= variables
         done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=env, capture_output=True, text=True,
                               timeout=600)
         assert done.returncode == expected, done.stderr
@@ -92,6 +94,12 @@ print(answer["prepared"], answer["cwd"], answer["env"].get("ONLY"), "PATH" in an
 print(answer["parent"] == os.getpid(), answer["group"] == answer["pid"], answer["threads"], warm.obstacle())
 ''').stdout
     assert said == "True / this False None\nFalse True 1 None\n"
+
+
+def test_the_limits_of_its_caller_are_those_of_a_process(script):
+    said = script('import resource\nasked(jobs.state)\nresource.setrlimit(resource.RLIMIT_DATA, (2**33, 2**34))\n'
+                  'print(asked(jobs.state)["limit"] == (2**33, 2**34))').stdout
+    assert said == "True\n"
 
 
 def test_processes_do_not_see_what_others_change_and_draw_other_random_numbers(script):

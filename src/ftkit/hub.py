@@ -17,7 +17,7 @@ from ftkit.errors import nearest, refusal
 from ftkit.files import sha256
 from ftkit.loading import load_weights, quiet
 from ftkit.progress import Lines
-from ftkit.quantization import bitsandbytes_config, check_kind, keep_codes_, paths_left
+from ftkit.quantization import bitsandbytes_config, check_kind, keep_codes_, kind_of, paths_left
 
 EMBEDDED = "ftkit-tiny"
 REACH_S = 5  # seconds to wait for the hub's answer, once, before saying that there is none
@@ -73,6 +73,9 @@ def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", d
         settings["quantization_config"] = bitsandbytes_config(quantization, compute, double_quant, left)
     tokenizer = _load_tokenizer(folder, trust_remote_code)
     model = load_weights(folder, settings)
+    if quantization and not any(map(kind_of, model.modules())):
+        raise refusal("quantization", f"None for {folder.name}", quantization,
+                      f"None of the layers of {type(model).__name__} is one that can be quantised.")
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise refusal(f"{folder.name}: tokenizer", f"of at most {rows} tokens, the rows of the model's embeddings",

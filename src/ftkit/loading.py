@@ -27,7 +27,7 @@ def load_weights(folder: Path, settings: dict):
 
     stopped = False
     try:
-        with quiet(), _lines(folder), _plain_linear():
+        with quiet(), _lines(folder), _plain_linear(folder):
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder, use_safetensors=True, output_loading_info=True, **settings)
     except KeyboardInterrupt:
@@ -40,9 +40,6 @@ def load_weights(folder: Path, settings: dict):
     if report["missing_keys"]:
         raise refusal(f"{folder.name}: weights", "complete", f"{len(report['missing_keys'])} tensors missing, first "
                       f"{min(report['missing_keys'])}", "They would be random: copy the checkpoint again.")
-    if "quantization_config" in settings and not any(map(_is_quantised, model.modules())):
-        raise refusal("quantization", f"None for {folder.name}", settings["quantization_config"].quant_method.value,
-                      f"None of the layers of {type(model).__name__} is one that can be quantised.")
     return _settle_biases_(model)
 
 
@@ -61,11 +58,14 @@ def quiet():
 
 
 @contextlib.contextmanager
-def _plain_linear():
-    """While open, Falcon is built of plain linear layers, which compute what its own do and can be quantised.
+def _plain_linear(folder: Path):
+    """While open, a Falcon is built of plain linear layers, which compute what its own do and can be quantised.
 
     Its own are a subclass, and transformers quantises the very class alone: the whole model would stay as it is.
     """
+    if checkpoints.read_object(folder / "config.json")["model_type"] != "falcon":
+        yield
+        return
     from torch import nn
     from transformers.models.falcon import modeling_falcon
 
@@ -75,10 +75,6 @@ def _plain_linear():
         yield
     finally:
         modeling_falcon.FalconLinear = own
-
-
-def _is_quantised(module) -> bool:
-    return type(module).__name__ in ("Linear4bit", "Linear8bitLt")
 
 
 def _settle_biases_(model):

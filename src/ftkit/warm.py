@@ -17,7 +17,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing import connection, forkserver, spawn
 from operator import attrgetter
@@ -29,8 +29,9 @@ from ftkit.errors import refusal
 
 try:
     import fcntl
+    import resource
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = resource = None
 
 PRELOADED = (  # ipykernel first: tqdm chooses its form when it is imported, by whether ipykernel is there
     "ipykernel.zmqshell", "ipykernel.ipkernel", "ipykernel.kernelapp", "torch", "transformers",
@@ -134,8 +135,8 @@ def _started(method: str, function: Callable, args: tuple, cwd: str, env: dict |
     streams = () if output else (_duplicate(1), _duplicate(2))
     gone, alive = multiprocessing.Pipe(duplex=False)  # nothing is ever sent
     process = multiprocessing.get_context(method).Process(
-        target=_begin, args=(function.__module__, function.__qualname__, args, cwd, env, output, streams, gone),
-        daemon=True)
+        target=_begin, daemon=True,
+        args=(function.__module__, function.__qualname__, args, cwd, env, output, streams, gone, _limits()))
     weakref.finalize(process, alive.close)
     with _starting, _without_main():
         process.start()
@@ -145,10 +146,13 @@ def _started(method: str, function: Callable, args: tuple, cwd: str, env: dict |
 
 
 def _begin(module: str, name: str, args: tuple, cwd: str, env: dict | None, output: str | None,
-           streams: tuple, gone: connection.Connection) -> None:
+           streams: tuple, gone: connection.Connection, limits: Mapping[int, tuple[int, int]]) -> None:
     """What every process does first; then it calls the function, which is imported under its own variables."""
     gc.freeze()  # a search for garbage would touch all that was imported, and so copy it
     os.chdir(cwd)
+    for kind, given in limits.items():
+        with suppress(ValueError, OSError):  # one that was raised since
+            resource.setrlimit(kind, given)
     if hasattr(os, "setsid"):
         os.setsid()
     _killed_with(gone)
@@ -164,6 +168,12 @@ def _begin(module: str, name: str, args: tuple, cwd: str, env: dict | None, outp
         attrgetter(name)(importlib.import_module(module))(*args)
     finally:
         atexit._run_exitfuncs()  # multiprocessing leaves them out
+
+
+def _limits() -> dict[int, tuple[int, int]]:
+    """What the system lets this process have, by kind: a child would have the same."""
+    kinds = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+    return {kind: resource.getrlimit(kind) for kind in kinds}
 
 
 def _report(answer: connection.Connection) -> None:

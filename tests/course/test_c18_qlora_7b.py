@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 
 import nbformat
@@ -17,8 +18,9 @@ from ftkit.evaluate.intervals import student_mean
 from ftkit.files import read_json
 from ftkit.lora.adapter import merge_, remove_lora_
 from ftkit.losses import label_loss
-from ftkit.memory.counting import lora_parameters
+from ftkit.memory.counting import lora_parameters, weight_bytes
 from ftkit.memory.models import known_models, model_named
+from ftkit.memory.setup import Setup
 from ftkit.tiny import clinic
 from ftkit.train.config import TrainConfig
 from ftkit.train.loop import train
@@ -134,6 +136,11 @@ def told(cards, metric, form):
     return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
 
 
+def span(cards, metric):
+    found = recorded.values(cards, metric)
+    return f"{fmean(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+
+
 def bench_table():
     """What the benchmark of a 7B found, or that nobody has run it."""
     if not BENCH.is_file():
@@ -167,7 +174,7 @@ def tables(lesson):
             for family, network in lesson.shaped.items()]),
         "cards": lines(["adapted", "numbers trained", "held-out loss", "clinic, held out, share right"], [
             [words, f"{lesson.cards[name][0].metrics['trainable']:,}", told(lesson.cards[name], "held_out_loss", ".3f"),
-             told(lesson.cards[name], "clinic", ".2f")] for name, words in ROWS.items()]),
+             span(lesson.cards[name], "clinic")] for name, words in ROWS.items()]),
     }
 
 
@@ -208,6 +215,31 @@ def test_the_notebooks_own_training_is_the_shipped_one(lesson):
     for name, want in (("rank", theirs["settings"]["rank"]), ("max_steps", theirs["max_steps"]),
                        ("batch_size", theirs["batch_size"]), ("target_modules", theirs["settings"]["target_modules"])):
         assert json.loads(declared[name].split("=")[1].split("#")[0]) == want
+
+
+def test_what_the_lesson_says_about_the_figures_is_so(lesson):
+    losses = {name: recorded.values(cards, "held_out_loss") for name, cards in lesson.cards.items()}
+    for name in ("four_names", "four_names_wide"):
+        more = student_mean([other - one for one, other in zip(losses["all_linear"], losses[name], strict=True)])
+        assert more.low > 0 and 1.8 < fmean(losses[name]) / fmean(losses["all_linear"]) < 2.6
+    helped = [few - many for few, many in zip(losses["four_names"], losses["four_names_wide"], strict=True)]
+    assert student_mean(helped).low < 0  # more rank on the four names: no gain that three seeds show
+    right = {name: recorded.values(cards, "clinic") for name, cards in lesson.cards.items()}
+    assert max(map(min, right.values())) < min(map(max, right.values()))  # spans that overlap
+    table = [one for one in known_models() if one.name in lesson.foretold]
+    assert (len(table), sum({linear.name.split(".")[-1] for linear in one.shape.linears} >= FOUR for one in table)) \
+        == (18, 12)
+
+
+def test_what_the_lesson_counts_of_qwen2_5_7b_is_so():
+    qwen = model_named("qwen2.5-7b")
+    stored = weight_bytes(qwen.shape, Setup("qlora"))
+    tables = 2 * 152_064 * 3584
+    assert 2 * tables == pytest.approx(2.18e9, rel=0.01)  # bytes, and as many more in float32
+    assert tables / qwen.parameters == pytest.approx(1 / 7, rel=0.02)
+    assert sum(stored.values()) == pytest.approx(5.5e9, rel=0.01)
+    assert 0.38 < 2 * tables / sum(stored.values()) < 0.4
+    assert 4 * lora_parameters(qwen.shape, 16) / (2 * qwen.parameters) == pytest.approx(0.01, rel=0.1)
 
 
 def test_the_figures_on_the_page_and_in_the_claims_are_measured_ones(lesson):

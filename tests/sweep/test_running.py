@@ -122,6 +122,13 @@ def test_failed_points_run_again_when_asked_for_and_not_before(function):
     assert found["status"][0] == "done" and found["error"][0] == "" and found["attempts"][0] == 2
 
 
+@pytest.mark.parametrize(("asked", "todo"), [
+    ({}, []), ({"retry": True}, ["failed", "pruned"]), ({"retry": True, "prune": "median"}, ["failed"])])
+def test_points_that_were_pruned_can_be_run_to_their_end_without_pruning(function, asked, todo):
+    grid = plan(function(), {"x": [1]}, out="out", **asked)
+    assert [status for status in ("done", "failed", "pruned") if grid.is_todo(Point("a", {}, status))] == todo
+
+
 def test_after_a_change_of_the_function_finished_points_stand_and_it_is_said(function):
     text = function("def f(x: int):\n    return {'loss': x}\n")
     sweep(text, {"x": [1]}, out="out")
@@ -175,6 +182,25 @@ def test_a_sweep_that_is_stopped_or_killed_leaves_a_table_and_no_process(functio
     assert [again.is_todo(point) for point in again.standing()] == [False, True]
 
 
+def test_a_second_and_a_third_ctrl_c_do_not_keep_a_sweep_from_its_table(function):
+    words = [sys.executable, "-m", "ftkit.cli", "sweep", function(), "--grid", "x=1,2", "-p", "how=hang", "--out",
+             "out"]
+    with open("said.txt", "w") as said:
+        started = subprocess.Popen(words, env=kernel_env({}), stdout=said, stderr=said)
+    try:
+        pids = wait_for(lambda: pids_in(Path("out")), Path("said.txt"))
+        while started.poll() is None and not Path("out/table.md").is_file():  # somebody leans on the key
+            started.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        assert started.wait(WAIT_S) == 130
+    finally:
+        started.kill()
+    said = Path("said.txt").read_text()
+    assert "The same command goes on." in said and "Traceback" not in said, said
+    assert "the sweep was stopped" in Path("out/table.md").read_text()
+    assert record("out", x=1)["status"] == "stopped" and not any(map(is_alive, pids))
+
+
 def test_two_sweeps_do_not_write_to_one_folder(function):
     text = function()
     Path("out").mkdir()
@@ -187,6 +213,13 @@ def test_two_sweeps_do_not_write_to_one_folder(function):
         finally:
             other.kill()
     Lock("out").release()
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_in_words(function):
+    text = function()
+    Path("file").touch()
+    with pytest.raises(Refusal, match="sweep folder out must be one that can be written to, got 'Not a directory'"):
+        sweep(text, {"x": [1]}, out="file/out")
 
 
 def test_a_script_needs_no_guard_even_if_it_sweeps_a_function_of_its_own(function):
@@ -271,6 +304,8 @@ with open_run(os.path.join(out_dir, "r"), {"rank": rank}, name="x", seed=seed) a
         os.kill(os.getpid(), 9)
     if how == "hang":
         time.sleep(600)
+    if how == "eat":
+        held = bytearray(2**33)
     run.finish({"held_out_loss": 1.0 / rank, "threads": os.environ["OMP_NUM_THREADS"]})
 print(open(data).read())
 '''
@@ -285,11 +320,11 @@ def test_a_notebook_is_a_target_like_a_function(tmp_path, monkeypatch):
     Path("mine.txt").write_text("read from the caller's folder")
     asked = {"fixed": {"data": "mine.txt"}, "jobs": 2, "out": "out"}
     sweep("n.ipynb", {"rank": [4], "how": ["ok", "raise", "kill"]}, **asked)
-    found = sweep("n.ipynb", {"rank": [4], "how": ["hang"]}, **asked, limit_s=5)
+    found = sweep("n.ipynb", {"rank": [4], "how": ["hang", "eat"]}, **asked, limit_s=5, memory_gib=6)
     errors = dict(zip(found["param.how"], found["error"], strict=True))
     assert errors.pop("ok") == "" and "TimeLimit: the notebook ran past its limit of 5 s" in errors.pop("hang")
     assert errors == {
-        "raise": "ZeroDivisionError: division by zero (cell run)",
+        "eat": "MemoryError: (cell run)", "raise": "ZeroDivisionError: division by zero (cell run)",
         "kill": "KernelDied: the kernel died; the usual cause is too little memory (cell run)"}
     metrics = record("out", how="ok")["metrics"]
     assert metrics["held_out_loss"] == 0.25 and metrics["threads"] == "1" and {"seconds", "peak_gib"} <= metrics.keys()
@@ -328,3 +363,19 @@ def test_a_sweep_that_cannot_be_is_refused_and_writes_nothing(function, more, wo
     with pytest.raises(Refusal, match=words):
         plan(text, more.pop("grid", {"x": [1]}), out=more.pop("out", "out"), limits=Limits(**limits), **more)
     assert not Path("out").exists()
+
+
+def test_a_slot_that_is_given_a_point_again_after_it_was_done_runs_nothing(function):
+    asked = plan(function(), {"x": [1]}, seeds=1, out="out")
+    given = []
+
+    class Twice(executors.Serial):
+        """One that, like Dask after the death of a worker, runs what was done a moment before."""
+
+        def submit(self, slot, /, *arguments, **named):
+            given.append(super().submit(slot, *arguments, **named).result())
+            return super().submit(slot, *arguments, **named)
+
+    with closing(run(asked, Twice())) as steps:
+        assert [step.point for step in steps] == given
+    assert list(starts(Path("out")).values()) == [1] and record("out", x=1)["attempts"] == 1

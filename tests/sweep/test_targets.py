@@ -54,8 +54,12 @@ def test_a_function_itself_will_do_if_it_stands_in_a_file(function, monkeypatch,
 
 
 def test_a_change_of_the_code_can_be_seen_and_a_change_of_outputs_is_none(function, tmp_path):
-    first = find_target(function(SOURCE)).source
-    assert first and find_target(function(SOURCE + "\n# more\n")).source != first
+    target = find_target(function(SOURCE))
+    first = target.source
+    function(SOURCE + "\n# more\n")
+    assert first and target.source not in (first, "")
+    Path("swept.py").unlink()
+    assert target.source == ""
     cells = [{"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": "rank: int = 8", "outputs": []},
              {"cell_type": "markdown", "metadata": {}, "source": "words"}]
 
@@ -64,6 +68,17 @@ def test_a_change_of_the_code_can_be_seen_and_a_change_of_outputs_is_none(functi
         return find_target("n.ipynb").source
 
     assert source() == source(outputs=[1], execution_count=3) != source(source="rank: int = 9")
+
+
+def test_a_whole_default_without_an_annotation_takes_any_number(function):
+    target = find_target(function("def g(rank=8, dropout=0, seed=0):\n    pass\n", "g"))
+    assert target.parse("dropout", "0.1") == 0.1 and target.check({"dropout": 0.1, "rank": 4}) == {
+        "dropout": 0.1, "rank": 4}
+    for value in ("many", True, float("nan")):
+        with pytest.raises(Refusal, match="dropout must be a finite number, got .* Its default is 0"):
+            target.check({"dropout": value})
+    with pytest.raises(Refusal, match="seed must be a whole number"):
+        target.check({"seed": 0.5})
 
 
 def test_numbers_of_numpy_and_paths_are_taken_for_what_they_are_and_other_things_refused(function):

@@ -60,12 +60,17 @@ def run(asked: Plan, executor: Executor, at_once: int = 1) -> Iterator[Step]:
         at_once: so many are given to it at a time.
 
     Raises:
-        Refusal: the folder is another sweep's, or in use; or pruning with an executor that cannot.
+        Refusal: the folder is another sweep's, in use, or not to be written to; or pruning with an executor that
+            cannot.
     """
     if asked.prune and isinstance(executor, executors.Serial):
         raise refusal("executor", "one that can look at a point while it runs, to prune", "serial")
-    asked.out.mkdir(parents=True, exist_ok=True)
-    lock = Lock(asked.out)
+    try:
+        asked.out.mkdir(parents=True, exist_ok=True)
+        lock = Lock(asked.out)
+    except OSError as error:
+        raise refusal(f"sweep folder {asked.out.name}", "one that can be written to", error.strerror,
+                      "Choose another place with --out.") from error
     try:
         folders.begin(asked.out, asked.target.name, asked.points, {"limits": asdict(asked.limits)})
         try:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftkit.errors import refusal, unknown
-from ftkit.files import read_json, sha256
+from ftkit.files import sha256
 from ftkit.notebooks.parameters import TYPES, Parameter, check_parameters, declared_parameters, parse_parameters
 
 SEED, OUT_DIR = "seed", "out_dir"
 NOTEBOOK, FUNCTION = "notebook", "function"
+NUMBER = "number"  # of a parameter without an annotation whose default is whole: dropout=0 takes 0.1 as well
 _HEAVY = {"torch", "transformers", "peft", "ftkit"}
 _FUNCTION_FORM = "Write module:function or file.py:function."
 
@@ -33,12 +34,12 @@ class Target:
         name: how a sweep's folder calls it; holds no path of this machine.
         place: the notebook's file, or what stands before the colon: a module's name or a file.
         function: its name; empty for a notebook.
-        declared: by name; the type is one of `TYPES`, or "any".
+        declared: by name; the type is one of `TYPES`, `NUMBER`, or "any".
         required: parameters without a default.
         is_open: whether it takes other names, too (`**settings`).
         asks: the name of a function beside it that refuses what it would not take, see `find_target`.
         is_heavy: whether it needs torch or what goes with it, by the imports in its file.
-        source: a hash of its file, of a notebook's code alone; what the file imports is not in it.
+        file: that it stands in.
     """
 
     kind: str
@@ -50,7 +51,19 @@ class Target:
     is_open: bool = False
     asks: str = ""
     is_heavy: bool = True
-    source: str = ""
+    file: str = ""
+
+    @property
+    def source(self) -> str:
+        """A hash of its file as it is now, of a notebook's code alone; what the file imports is not in it."""
+        try:
+            raw = Path(self.file).read_bytes()
+            if self.kind == NOTEBOOK:
+                cells = json.loads(raw)["cells"]
+                raw = json.dumps([cell["source"] for cell in cells if cell["cell_type"] == "code"]).encode()
+        except (OSError, ValueError, KeyError, TypeError):  # gone, or being saved
+            return ""
+        return sha256(raw)[:12]
 
     @property
     def takes_seed(self) -> bool:
@@ -93,6 +106,8 @@ class Target:
             parameter = self.declared.get(name)
             typed = parameter is not None and parameter.type in TYPES
             value = _plain(name, value)
+            if parameter is not None and parameter.type == NUMBER and not _is_number(value):
+                raise refusal(name, "a finite number", value, f"Its default is {parameter.default!r}.")
             checked[name] = check_parameters({name: parameter}, {name: value}, self.name)[name] if typed else value
         missing = [name for name in self.required if name not in parameters]
         if missing:
@@ -120,9 +135,7 @@ def find_target(asked: str | Callable) -> Target:
 
     is_file = text.endswith(".ipynb") and Path(text).is_file()
     path = Path(text) if is_file else find_lesson(text, notebooks_folder())
-    declared = declared_parameters(path)
-    code = [cell.get("source", "") for cell in read_json(path)["cells"] if cell.get("cell_type") == "code"]
-    return Target(NOTEBOOK, path.stem, str(path.absolute()), "", declared, source=_hash(json.dumps(code).encode()))
+    return Target(NOTEBOOK, path.stem, str(path.absolute()), "", declared_parameters(path), file=str(path.absolute()))
 
 
 def literal(text: str) -> object:
@@ -157,9 +170,8 @@ def _function_target(place: str, name: str) -> Target:
     source = Path(place) if is_file else _module_source(place)
     if not source.is_file():
         raise refusal("target", "an existing file with a function", place, "Check the path.")
-    raw = source.read_bytes()
     try:
-        tree = ast.parse(raw)
+        tree = ast.parse(source.read_bytes())
     except (SyntaxError, ValueError) as error:
         raise refusal(source.name, "Python that parses", str(error), "Mend it first.") from error
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -169,7 +181,7 @@ def _function_target(place: str, name: str) -> Target:
     declared, required = _signature(functions[name].args, shown)
     return Target(FUNCTION, shown, str(source.absolute()) if is_file else place, name, declared, required,
                   functions[name].args.kwarg is not None, check if (check := f"check_{name}") in functions else "",
-                  _is_heavy(tree), _hash(raw))
+                  _is_heavy(tree), str(source.absolute()))
 
 
 def _module_source(module: str) -> Path:
@@ -205,15 +217,16 @@ def _signature(arguments: ast.arguments, where: str) -> tuple[dict[str, Paramete
     declared, required = {}, []
     for place, default in zip(places, defaults, strict=True):
         value = _literal_of(default)
-        annotated = ast.unparse(place.annotation).strip("'\"") if place.annotation else type(value).__name__
-        declared[place.arg] = Parameter(place.arg, annotated if annotated in TYPES else "any", value)
+        usual = NUMBER if type(value) is int and place.arg != SEED else type(value).__name__
+        kind = ast.unparse(place.annotation).strip("'\"") if place.annotation else usual
+        declared[place.arg] = Parameter(place.arg, kind if kind in (*TYPES, NUMBER) else "any", value)
         if default is None and place.arg != OUT_DIR:
             required.append(place.arg)
     return declared, tuple(one for one in required if one != SEED)
 
 
-def _hash(source: bytes) -> str:
-    return sha256(source)[:12]
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _plain(name: str, value: object) -> object:

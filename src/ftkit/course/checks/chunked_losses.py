@@ -10,7 +10,11 @@ _FLOAT32 = "float32 holds seven figures, and sums in another order lose one"
 
 def losses() -> list[Case]:
     """By torch's own cross entropy on all logits at once, with autograd."""
-    whole, odd, single = _made(8, 5, 12, 0), _made(7, 6, 11, 1), _made(1, 4, 9, 2)
+    return _even_chunks() + _other_sizes() + _what_is_held()
+
+
+def _even_chunks() -> list[Case]:
+    whole = _made(8, 5, 12, 0)
     return [
         Case("the loss of two chunks of four", lambda answer: _loss(answer(*_copied(whole), 4)), _wanted(*whole)[0], [
             Hint(8 * _wanted(*whole)[0], "The mean over all targets is wanted, not the sum."),
@@ -29,6 +33,12 @@ def losses() -> list[Case]:
             Hint(lambda got: _near(got, _pull_without_target(*whole)), "The target's own share is less by one in the "
                  "gradient of the logits."),
         ], 1e-5, reason=_FLOAT32),
+    ]
+
+
+def _other_sizes() -> list[Case]:
+    odd, single, few = _made(7, 6, 11, 1), _made(1, 4, 9, 2), _made(9, 5, 4, 6)
+    return [
         Case("seven rows in chunks of three", lambda answer: _loss(answer(*_copied(odd), 3)), _wanted(*odd)[0], [
             Hint(lambda got: _near(got, _of(odd, slice(0, 6))), "The last chunk is a short one; it counts as well."),
             Hint(lambda got: _near(got, _mean_of_means(odd, 3)), "Chunks of different length do not count alike: sum "
@@ -40,9 +50,17 @@ def losses() -> list[Case]:
         ], 1e-5, reason=_FLOAT32),
         Case("one row, a chunk larger than all", lambda answer: answer(*_copied(single), 64)[1], _wanted(*single)[1],
              [Hint(IndexError, "A chunk may be larger than what is left.")], 1e-5, reason=_FLOAT32),
+        Case("fewer tokens than rows", lambda answer: _loss(answer(*_copied(few), 2)), _wanted(*few)[0], [
+            Hint(lambda got: True, "Chunks go over the rows of states, however many tokens there are.")],
+            1e-5, reason=_FLOAT32),
         Case("large logits", lambda answer: _loss(answer(*_large(), 2)), _wanted(*_large())[0], [
             Hint(lambda got: not got == got or got == float("inf"), "exp of 200 overflows float32: log_softmax takes "
                  "the largest off first.")], 1e-5, reason=_FLOAT32),
+    ]
+
+
+def _what_is_held() -> list[Case]:
+    return [
         Case("never more than a chunk of logits", _most_logits, Rule("at most 4 × 1,000 logits at a time",
              lambda most: isinstance(most, int) and most <= 4 * 1000), [
             Hint(64 * 1000, "All logits were there at once: multiply a chunk's states with the head, not all of them."),

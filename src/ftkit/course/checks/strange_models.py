@@ -9,7 +9,8 @@ LLAMA = [(f"model.layers.{layer}.{name}", kind) for layer in range(3) for name, 
     ("mlp.down_proj", "Linear"), ("norm", "RMSNorm"))] + [("lm_head", "Linear")]
 MIXED = [("emb", "Embedding"), ("net.h.0.attn.qkv", "Linear4bit"), ("net.h.0.mlp.up", "FalconLinear"),
          ("net.h.1.attn.qkv", "FalconLinear"), ("net.h.1.experts.gate", "Linear"), ("net.h.1.mlp.up", "Linear"),
-         ("net.hidden.0.side", "Linear"), ("head", "Linear")]
+         ("net.hidden.0.side", "Linear"),
+         ("net.h.0.one.two.deep", "Linear"), ("net.h.1.one.two.deep", "Linear"), ("head", "Linear")]
 
 
 def names() -> list[Case]:
@@ -29,11 +30,11 @@ def names() -> list[Case]:
             Hint(["down_proj", "q_proj", "v_proj"], "The order is that in which the model has them."),
             Hint([], "Is the number behind the stack's path the layer, and are all of them there?"),
         ]),
-        Case("layers that differ", lambda answer: answer(list(MIXED), "net.h", 2), ["qkv", "up"], [
-            Hint(["qkv", "up", "gate"], "gate is in layer 1 alone: a name has to be in every layer."),
-            Hint(["qkv", "up", "side"], "net.hidden is another path than net.h: compare whole parts."),
-            Hint(["up"], "Linear4bit is a linear module, too: it has Linear in its name."),
-            Hint([], "FalconLinear and Linear4bit are linear modules, too: they have Linear in their names."),
+        Case("layers that differ", lambda answer: answer(list(MIXED), "net.h", 2), ["qkv", "up", "deep"], [
+            Hint(["qkv", "up", "gate", "deep"], "gate is in layer 1 alone: a name has to be in every layer."),
+            Hint(["qkv", "up", "side", "deep"], "net.hidden is another path than net.h: compare whole parts."),
+            Hint(["up", "deep"], "Linear4bit is a linear module, too: it has Linear in its name."),
+            Hint(["deep"], "FalconLinear and Linear4bit are linear modules, too: they have Linear in their names."),
         ]),
         Case("twelve layers, in no order", lambda answer: answer(list(some), "a.b", 12), order, [
             Hint(lambda got: isinstance(got, list) and "two" in got, "two is missing in layer 11."),

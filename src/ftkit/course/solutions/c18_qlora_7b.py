@@ -58,3 +58,19 @@ def loss_in_chunks(states, head, targets, chunk):
         pull[rows, targets[part]] -= 1
         gradient[part] = pull @ head
     return total / len(states), gradient / len(states)
+
+
+_MORE = "there is no set of more places than there are"
+EQUIVALENT = {
+    "18.4": {
+        "for count in range(len(steps) + 1): -> for count in range(len(steps) + 1 + 1):": _MORE,
+        "for count in range(len(steps) + 1): -> for count in range(len(steps) + 2):": _MORE,
+        "return None -> pass": "a function that ends returns None",
+    },
+    "18.5": {
+        "total, gradient = (0.0, torch.zeros_like(states)) -> total, gradient = (0.0, torch.ones_like(states))":
+            "every row is assigned before the gradient is returned",
+        "shares = (states[part] @ head.T).log_softmax(-1) -> shares = (states[part] @ head.T).log_softmax(1)":
+            "of two dimensions 1 is the last one",
+    },
+}
