@@ -225,7 +225,7 @@ def test_the_notebooks_rows_are_those_of_the_grid(lesson):
     for group, method, stored in lesson.ROWS.values():
         [point] = groups[group]["points"]
         assert point["method"] == method
-        assert {name: point[name] for name in ("quantization", "double_quant", "unquantised") if name in point} == stored
+        assert {name: point[name] for name in point.keys() & {"quantization", "double_quant", "unquantised"}} == stored
 
 
 def test_the_shipped_cards_are_of_the_shipped_base_and_of_the_notebooks_own_settings(lesson):
