@@ -348,7 +348,7 @@ def test_a_misspelt_folder_gets_the_one_beside_it(folder):
 
 
 def test_an_unknown_quantisation_is_refused(folder):
-    with pytest.raises(Refusal, match="quantization must be one of None, nf4, got 'nf5'. Did you mean nf4?"):
+    with pytest.raises(Refusal, match="quantization must be one of None, nf4, fp4, int8, got 'nf5'. Did you mean nf4?"):
         hub.load_model(folder, quantization="nf5")
 
 

@@ -122,6 +122,9 @@ def rounds() -> list[Case]:
         Case("how often codes are made", _calls, 4, [
             Hint(lambda got: got > 4, "One round makes codes once."),
             Hint(lambda got: True, "So many rounds, each with new codes.")]),
+        Case("two rounds that end alike", _first_of_two, [[2.0, 0.0], [0.0, 0.0]], [
+            Hint([[0.0, 0.0], [0.0, 2.0]], "Of two rounds that end alike keep the earlier.")],
+             tolerance=1e-6, reason=_FLOAT32),
         Case("five rounds with scaling 4", lambda made: (_sum(made(weight, coarse, 3, 4.0, 5), 4.0)
                                                          - weight).norm().item(), Rule(
             "the best of five rounds", _near(_best(weight, 3, 5))), [
@@ -179,3 +182,10 @@ def _calls(made) -> int:
 
     made(torch.randn(8, 8, generator=torch.Generator().manual_seed(1)), counted, 2, 1.0, 4)
     return count[0]
+
+
+def _first_of_two(made) -> torch.Tensor:
+    """BA where the codes of two rounds lose diag(2, 1) and diag(1, 2): cut off after rank 1, each leaves 1."""
+    weight, lost = torch.full((2, 2), 5.0), [torch.diag(torch.tensor([1.0, 2.0])), torch.diag(torch.tensor([2.0, 1.0]))]
+    _, lora_A, lora_B = made(weight, lambda _: weight - lost.pop(), 1, 1.0, 2)
+    return lora_B @ lora_A
