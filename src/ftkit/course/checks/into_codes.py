@@ -85,6 +85,10 @@ def rounds() -> list[Case]:
     """Whole numbers as codes, and a weight whose loss has rank 1: one round makes up for it exactly."""
     paper = torch.tensor([[1.25, 2.25], [3.25, 4.25]])  # codes lose ¼ everywhere: a matrix of rank 1
     weight = torch.randn(24, 16, generator=torch.Generator().manual_seed(6))
+    return _one_round(paper, weight) + _several_rounds(weight)
+
+
+def _one_round(paper: torch.Tensor, weight: torch.Tensor) -> list[Case]:
     return [
         Case("what codes and factors stand for together, rank 1", lambda made: _sum(made(paper, whole, 1, 1.0, 1)),
              paper.tolist(), [
@@ -106,6 +110,11 @@ def rounds() -> list[Case]:
             Hint((paper - 0.1875).tolist(), "Divide by scaling once."),
             Hint(lambda got: True, "The layer multiplies BA by scaling: scaling·BA is to be what the codes lost."),
         ], tolerance=1e-4, reason=_SVD),
+    ]
+
+
+def _several_rounds(weight: torch.Tensor) -> list[Case]:
+    return [
         Case("one round, rank 3: how far from the weight", lambda made: _distance(made, weight, 3, 1), Rule(
             "the best of that rank", _near(_best(weight, 3, 1))), [
                 Hint(lambda got: got > 1.001 * _best(weight, 3, 1), "The nearest matrix of a rank keeps the largest "
