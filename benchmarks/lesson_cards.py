@@ -54,6 +54,7 @@ EXPERIMENTS = {
     "04_train_and_watch": {group: [{"points": group}] for group in (
         "recipe", "rates", "epochs", "remedies", "fixed")},
     "07_quantization_from_scratch": {"points": [{"every_point": True}]},
+    "09_memory_and_cost": {"points": [{"every_point": True}]},
 }
 
 

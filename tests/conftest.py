@@ -1,11 +1,18 @@
-"""A made-up star of trials, in the form in which the shipped ones come."""
+"""A made-up star of trials, in the form in which the shipped ones come; and random checkpoints of several families."""
 
 import math
+import shutil
 from itertools import chain
 
 import pytest
 
 from ftkit.cards import Card
+
+WIDE = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "max_position_embeddings": 512, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": 0}
+GROUPED = WIDE | {"num_key_value_heads": 2}
+FAMILIES = {"qwen2": GROUPED, "qwen3": GROUPED | {"head_dim": 32}, "llama": GROUPED, "mistral": GROUPED,
+            "phi3": GROUPED, "falcon": WIDE, "gpt_neox": WIDE}
 
 BASE = {"rank": 8, "alpha": 16.0, "dropout": 0.0, "target_modules": "all-linear", "use_rslora": False, "layers": "all",
         "rank_pattern": {}, "modules_to_save": [], "seed": 0}
@@ -26,6 +33,29 @@ def card_of(change, seed, method="lora", status="done", **metrics):
     parameters = {"method": method, "settings": settings, "learning_rate": rate, "max_steps": 160, "batch_size": 8,
                   "records": 0, "model": "ftkit-tiny", "data": "", "columns": "", "score": "held_out"}
     return Card("trial", parameters, seed, "2026-01-01", status=status, metrics=found)
+
+
+def save_random(folder, family="qwen2", dtype="bfloat16"):
+    """A random checkpoint of a family, two layers of 128, with the embedded base's tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from ftkit.tiny import base
+
+    tokens = len(AutoTokenizer.from_pretrained(base.folder()))
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, vocab_size=tokens, **FAMILIES[family])
+    AutoModelForCausalLM.from_config(config).to(getattr(torch, dtype)).save_pretrained(folder)
+    for path in base.folder().iterdir():
+        if path.name.startswith(("token", "chat", "special")):
+            shutil.copy(path, folder / path.name)
+    return folder
+
+
+@pytest.fixture
+def random_checkpoint():
+    """Makes a folder: `random_checkpoint(tmp_path / "falcon", "falcon")`."""
+    return save_random
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_a_failed_notebook_is_told_with_its_place_and_its_status(place, capsys):
                                           r"Did you mean my.json\?"),
     (["run", "01", "-p", "exam=none/x.jsonl"], "exam must be an existing file .*Check the path."),
     (["run", "01", "--limit", "-1"], "limit_s must be more than 0 seconds"),
-    (["run", "missing.ipynb"], "lesson must be one of"),
+    (["run", "missing.ipynb"], "notebook must be an existing file, or the name of a lesson, got 'missing.ipynb'"),
     (["course", "--scale", "tny"], "scale must be one of tiny, small, full, got 'tny'. Did you mean tiny"),
     (["course", "05"], "lesson must be one of"),
     (["show", "rns"], "folder must be an existing folder of a run or a course, got 'rns'. Did you mean runs"),

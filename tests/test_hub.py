@@ -25,6 +25,7 @@ from transformers import (
 
 from ftkit import checkpoints, hub
 from ftkit.errors import Refusal
+from ftkit.progress import Lines
 
 SIZES = dict(vocab_size=300, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
              num_key_value_heads=2, max_position_embeddings=64)
@@ -180,7 +181,28 @@ def test_a_hub_name_is_downloaded_after_its_list_of_files_was_checked(folder, mo
     names = [SimpleNamespace(rfilename=path.name) for path in folder.iterdir()]
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: SimpleNamespace(siblings=names))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, allow_patterns, ignore_patterns: str(folder))
+    fetched = []
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file: fetched.append(file))
     assert hub.find_model("owner/name") == folder
+    assert fetched == ["model.safetensors"]
+
+
+def test_a_long_download_says_how_far_it_is(monkeypatch, capsys):
+    ticks = iter(range(0, 100, 6))
+    monkeypatch.setattr(hub, "Lines", lambda what: Lines(what, clock=lambda: next(ticks)))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda name, file: None)
+    hub._fetch_weights("owner/name", ["a.safetensors", "b.safetensors"])
+    assert capsys.readouterr().out == ("downloading owner/name: 50 %, file 1 of 2, 6.00 s so far\n"
+                                       "downloading owner/name: 100 %, file 2 of 2, 12.0 s so far\n")
+
+
+def test_a_download_that_the_disk_has_no_room_for_is_refused_before_it_begins(folder, monkeypatch):
+    info = SimpleNamespace(siblings=[SimpleNamespace(rfilename=path.name) for path in folder.iterdir()],
+                           safetensors=SimpleNamespace(parameters={"BF16": 10**15}))
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: info)
+    with pytest.raises(Refusal, match="free disk space for .* must be 1819 TiB or more for the files of owner/name, "
+                                      "got .*another disk. HF_HOME says where the cache is"):
+        hub.find_model("owner/name")
 
 
 def test_pickled_weights_on_the_hub_are_refused_before_the_download(monkeypatch):
@@ -297,23 +319,6 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path, monkey
     monkeypatch.setitem(SIZES, "vocab_size", 100)
     with pytest.raises(Refusal, match="model: tokenizer must be of at most 100 tokens, the rows of the model's"):
         hub.load_model(save(tmp_path / "model"), device="cpu")
-
-
-def test_the_command_that_converts_pickled_weights_does_so(folder):
-    from safetensors.torch import load_file
-
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(Refusal) as caught:
-        hub.load_model(folder)
-    code = str(caught.value).split('python -c "')[1].split('"')[0]
-    here = os.getcwd()
-    os.chdir(folder.parent)
-    try:
-        exec(code, {})
-    finally:
-        os.chdir(here)
-    assert hub.load_model(folder, device="cpu")[0].num_parameters()
 
 
 def test_code_of_a_trusted_checkpoint_is_left_to_transformers(folder):

@@ -237,3 +237,79 @@ def test_packed_rows_wider_than_a_sliding_window_are_refused():
     with pytest.raises(Refusal, match="seq_len of packed rows must be 8 or less, this model's sliding window, got 13"):
         losses.label_loss(model, collate_packed([examples(7, 6)], pad_id=0, seq_len=16))
     losses.label_loss(model, collate(examples(7, 12), pad_id=0))  # padded rows keep the window: transformers builds it
+
+
+# --- few logits at a time ---
+
+
+def assert_chunks_change_nothing(model, batch, most_logits):
+    """Loss and gradients with so many logits at a time are those with all label positions at once."""
+    chunked, n = losses.chunked_loss(model, batch, most_logits)
+    whole, n_whole = losses.label_loss(model, batch)
+    assert n == n_whole
+    torch.testing.assert_close(chunked, whole, rtol=1e-6, atol=0)  # the same sums in another order, in float32
+    got, want = gradients(model, chunked / n), gradients(model, whole / n)
+    assert got.keys() == want.keys() and got
+    for name in want:
+        torch.testing.assert_close(got[name], want[name], rtol=1e-5, atol=1e-5 * float(want[name].abs().max() + 1e-6))
+
+
+@pytest.mark.parametrize("most_logits", [1, 61 * 5, 2**25], ids=["one position", "five positions", "all"])
+@pytest.mark.parametrize("kind", ["qwen2", "qwen2 untied", "llama", "gpt2"])
+def test_logits_in_chunks_have_the_loss_and_the_gradients_of_all_at_once(kind, most_logits):
+    assert_chunks_change_nothing(a_model(kind), collate(examples(9, 14, 5), pad_id=0), most_logits)
+
+
+@pytest.mark.parametrize("wrap", ["ours", "peft", "prompt"])
+def test_chunks_of_an_adapted_model_have_the_same_loss_even_with_an_adapted_head(wrap):
+    model, named = a_model("qwen2 untied"), ["lm_head", "down_proj"]
+    if wrap == "ours":
+        add_lora_(model, LoraConfig(rank=4, target_modules=named), seed=0)
+    elif wrap == "peft":
+        model = get_peft_model(model, PeftConfig(r=4, target_modules=named, task_type="CAUSAL_LM"))
+    else:
+        model = get_peft_model(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    assert_chunks_change_nothing(model, collate(examples(9, 14, 5), pad_id=0), 61 * 4)
+
+
+def test_in_chunks_no_more_logits_exist_than_allowed():
+    model, batch, seen = a_model(), collate(examples(9, 14, 5), pad_id=0), []
+    model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.numel()))
+    losses.chunked_loss(model, batch, most_logits=61 * 4)
+    assert max(seen) == 61 * 4 and sum(seen) == 61 * (1 + batch.label_tokens)  # one more: how the model uses its head
+
+
+def test_in_chunks_a_loss_without_gradients_keeps_none():
+    model, batch = a_model(), collate(examples(9, 14), pad_id=0)
+    with torch.no_grad():
+        loss, _ = losses.chunked_loss(model, batch, 61 * 4)
+    assert not loss.requires_grad
+    torch.testing.assert_close(loss, losses.label_loss(model, batch)[0], rtol=1e-6, atol=0)
+
+
+def test_in_chunks_a_bfloat16_model_has_a_float32_loss_and_the_same_gradients():
+    model, batch = a_model("qwen2 untied").to(torch.bfloat16), collate(examples(9, 14, 5), pad_id=0)
+    (chunked, n), (whole, _) = losses.chunked_loss(model, batch, 61 * 5), losses.label_loss(model, batch)
+    assert chunked.dtype == torch.float32
+    torch.testing.assert_close(chunked, whole, rtol=1e-6, atol=0)  # the same bfloat16 logits, summed in float32
+    got, want = gradients(model, chunked / n), gradients(model, whole / n)
+    for name in want:  # rounded to bfloat16 once more on the way, a part in 256, and added up over the layers below
+        assert (got[name] - want[name]).float().norm() <= 0.02 * want[name].float().norm(), name
+
+
+@pytest.mark.parametrize("kind", ["capped", "called with a keyword", "not named"])
+def test_chunks_are_refused_where_logits_are_more_than_the_heads(kind, monkeypatch):
+    model = a_model("gemma2" if kind == "capped" else "qwen2 untied")
+    if kind == "not named":
+        monkeypatch.setattr(model, "get_output_embeddings", lambda: None)
+    elif kind == "called with a keyword":
+        monkeypatch.setattr(model, "lm_head", KeywordHead(model.lm_head))
+        monkeypatch.setattr(model, "get_output_embeddings", lambda: model.lm_head.inner)
+    words = (r"logits must be 'at_labels' for a (Gemma2|Qwen2)ForCausalLM, got 'chunked'\. Its logits are more than "
+             r"what a head module makes of the states\.")
+    with pytest.raises(Refusal, match=words):
+        losses.chunked_loss(model, collate(examples(9), pad_id=0))
+    assert not model.get_output_embeddings() or not model.get_output_embeddings()._forward_hooks

@@ -179,6 +179,10 @@ def test_a_lesson_is_found_by_stem_number_or_path(tmp_path):
     assert {find_lesson(name, tmp_path) for name in ("03_data", "03_data.ipynb", "3", "03", str(path))} == {path}
     with pytest.raises(Refusal, match="lesson must be one of 00_start, 03_data, got '03_dat'. Did you mean 03_data"):
         find_lesson("03_dat", tmp_path)
+    with pytest.raises(Refusal, match="notebook must be an existing file, .* Did you mean .*03_data.ipynb"):
+        find_lesson(str(tmp_path / "03_dta.ipynb"), tmp_path)
+    with pytest.raises(Refusal, match="notebook must be an existing file, or the name of a lesson, got 'mine/03_data"):
+        find_lesson("mine/03_data.ipynb", tmp_path)  # not the lesson of that name
 
 
 @pytest.mark.parametrize(("more", "words"), [

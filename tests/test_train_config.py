@@ -37,7 +37,17 @@ from ftkit.train.schedule import rate, warmup_steps
     ({"max_grad_norm": 0}, r"max_grad_norm must be a number above 0, or None, got 0\. Take 1\.0\."),
     ({"patience": 2}, r"eval_every must be given together with patience, got None\. Take 'epoch', or a tenth of all"),
     ({"seed": -1}, r"seed must be a whole number, 0 or more, got -1\. Take 1 to try it\."),
-    ({"activation_checkpointing": "yes"}, r"activation_checkpointing must be True or False, got 'yes'\."),
+    ({"activation_checkpointing": "yes"}, r"activation_checkpointing must be True, False or 'every:<2 or more>', got "
+                                          r"'yes'\. True does so in all layers, 'every:2' in every second one\."),
+    ({"activation_checkpointing": "every:1"}, r"activation_checkpointing must be True, False or .*, got 'every:1'"),
+    ({"activation_checkpointing": 2}, r"activation_checkpointing must be True, False or .*, got 2"),
+    ({"logits": "chunks"}, r"logits must be one of at_labels, chunked, all, got 'chunks'\. Did you mean chunked\?"),
+    ({"packed_attention": "varlen"}, r"packed_attention must be one of mask, by_segment, got 'varlen'\."),
+    ({"packed_attention": "by_segment"}, r"packed_attention must be 'mask' unless grouping='packed', got "
+                                         r"'by_segment'\. Take grouping='packed' and a seq_len with it\."),
+    ({"quantised_products": "few"}, r"quantised_products must be one of as_built, fewest, kept, got 'few'\. Did you "
+                                    r"mean fewest\?"),
+    ({"compiled": "yes"}, r"compiled must be True or False, got 'yes'\."),
 ])
 def test_a_setting_out_of_range_is_refused(changes, words):
     with pytest.raises(Refusal, match=words):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -16,14 +17,15 @@ from ftkit.notebooks.kernel import kernel_env
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 JOBS = '''
-import os, subprocess, sys, threading, time
+import os, re, resource, subprocess, sys, threading, time
 from pathlib import Path
 from ftkit import warm
 
 def state(answer):
     answer.send({"pid": os.getpid(), "parent": os.getppid(), "group": os.getpgrp(), "cwd": os.getcwd(),
                  "env": dict(os.environ), "threads": len(os.listdir(f"/proc/{os.getppid()}/task")),
-                 "prepared": "colorsys" in sys.modules, "main": getattr(sys.modules["__main__"], "MARK", None)})
+                 "prepared": "colorsys" in sys.modules, "main": getattr(sys.modules["__main__"], "MARK", None),
+                 "limit": resource.getrlimit(resource.RLIMIT_DATA)})
 
 def prints(text):
     print(text)
@@ -36,6 +38,11 @@ def with_a_child(note):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     Path(note).write_text(f"{os.getpid()} {child.pid}")
     time.sleep(600)
+
+def holds_the_lock(note):
+    Path(note + ".new").write_text(f"{os.getpid()}")
+    os.replace(note + ".new", note)
+    re.match("(a+)+$", 50 * "a" + "b")  # no thread of this process runs meanwhile
 
 def nested(answer):
     process = warm.start(state, answer)
@@ -69,8 +76,9 @@ def script(tmp_path):
 
     def run(text, expected=0, **variables):
         (tmp_path / "script.py").write_text(SCRIPT + text)
-        env = {name: value for name, value in kernel_env({}).items() if not name.startswith(warm._READ_AT_IMPORT)}
-        env |= {"PYTHONPATH": str(tmp_path), **variables}  # without one of those, it is not forked from one with it
+        env = {name: value for name, value in kernel_env({"PYTHONPATH": str(tmp_path)}).items()
+               if not name.startswith(warm._READ_AT_IMPORT)}  # without one of those, it is not forked from one with it
+        env |= variables
         done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=env, capture_output=True, text=True,
                               timeout=600)
         assert done.returncode == expected, done.stderr
@@ -86,6 +94,12 @@ print(answer["prepared"], answer["cwd"], answer["env"].get("ONLY"), "PATH" in an
 print(answer["parent"] == os.getpid(), answer["group"] == answer["pid"], answer["threads"], warm.obstacle())
 ''').stdout
     assert said == "True / this False None\nFalse True 1 None\n"
+
+
+def test_the_limits_of_its_caller_are_those_of_a_process(script):
+    said = script('import resource\nasked(jobs.state)\nresource.setrlimit(resource.RLIMIT_DATA, (2**33, 2**34))\n'
+                  'print(asked(jobs.state)["limit"] == (2**33, 2**34))').stdout
+    assert said == "True\n"
 
 
 def test_processes_do_not_see_what_others_change_and_draw_other_random_numbers(script):
@@ -138,6 +152,25 @@ def test_a_process_and_its_children_end_with_their_caller(tmp_path, number):
     caller.send_signal(number)
     caller.wait(60)
     _wait_for(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in [*family, server]))
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_process_that_holds_the_interpreters_lock_ends_with_its_caller_all_the_same(tmp_path, fresh):
+    (tmp_path / "jobs.py").write_text(JOBS)
+    (tmp_path / "script.py").write_text(SCRIPT + f'warm.start(jobs.holds_the_lock, "note", fresh={fresh}).join()')
+    caller = subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path,
+                              env=kernel_env({"PYTHONPATH": str(tmp_path)}))
+    note = tmp_path / "note"
+    _wait_for(note.is_file)
+    process = psutil.Process(int(note.read_text()))
+    time.sleep(0.2)  # into the search
+    caller.kill()
+    caller.wait(60)
+    try:
+        _wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    finally:
+        with suppress(psutil.Error):
+            process.kill()
 
 
 @pytest.mark.parametrize(("preloaded", "words"), [

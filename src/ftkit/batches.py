@@ -54,8 +54,9 @@ class Batch:
         """Keyword arguments for a causal language model of transformers.
 
         Padded rows need the ids alone. Packed rows need positions and a mask, in the form the attention wants: true
-        where it may look for "sdpa"; none for flash and flex attention, which transformers builds from the positions;
-        for all others zeros and very negative numbers, which eager attention adds to its scores.
+        where it may look for "sdpa"; none for flash and flex attention, which transformers builds from the positions,
+        nor for attention "by_segment"; for all others zeros and very negative numbers, which eager attention adds to
+        its scores.
 
         Args:
             attention: the model's attention implementation, as in `model.config._attn_implementation`.
@@ -64,7 +65,7 @@ class Batch:
         if self.segment_ids is None:
             return {"input_ids": self.input_ids}
         inputs = {"input_ids": self.input_ids, "position_ids": self.position_ids}
-        if attention.startswith(("flash", "flex")):
+        if attention.startswith(("flash", "flex", "by_segment")):
             return inputs
         visible = _same_segment_and_earlier(self.segment_ids)
         if attention != "sdpa":

@@ -5,6 +5,7 @@ Knows nothing about model families, hubs or how a model is loaded; it opens no w
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from ftkit.errors import refusal
@@ -13,9 +14,19 @@ from ftkit.files import read_json
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _TOKENIZER = re.compile(r"tokenizer\.json|.*\.model|vocab\.(json|txt)|.*\.tiktoken|tekken\.json|tokenization_\w+\.py")
 _HEADER_BYTES = 8  # a safetensors file begins with the length of its JSON header
-_CONVERT = ("Pickled weights can run code when they are opened. If you trust their source, convert them once: "
-            "python -c \"from transformers import AutoModelForCausalLM as M; "
-            "M.from_pretrained('{name}').save_pretrained('{name}')\"")
+_CONVERT = ("Pickled weights can run code when they are opened. Convert them once, which runs none: ftkit convert "
+            "'{folder}'")
+_FETCH = "hf download {name} --local-dir '{folder}', then "
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor as a header describes it: shape, type as safetensors names it ("BF16"), bytes, and the file it is in."""
+
+    shape: tuple[int, ...]
+    kind: str
+    size_bytes: int
+    file: str
 
 
 def check(folder: str | Path) -> Path:
@@ -61,12 +72,25 @@ def check_names(name: str, names: set[str]) -> None:
     if not _has_weights(names):
         pickled = sorted(file for file in names if file.endswith(_PICKLED))
         if pickled:
-            raise refusal(f"{name}", "weights stored as safetensors", pickled[0], _CONVERT.format(name=name))
+            raise refusal(f"{name}", "weights stored as safetensors", pickled[0], _conversion(name))
         raise refusal(f"{name}", "a folder with *.safetensors weights", sorted(names)[:5],
                       "Copy the weights too: config.json alone is not a model.")
     if not any(_TOKENIZER.fullmatch(file) for file in names):
         raise refusal(f"{name}", "a folder with a tokenizer (tokenizer.json or the like)", sorted(names)[:5],
                       "Copy the tokenizer files from where the model came from.")
+
+
+def tensors(folder: str | Path) -> dict[str, Stored]:
+    """The tensors of a checked folder by name, from the headers alone."""
+    found = {}
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(_HEADER_BYTES), "little")))
+        for name, value in header.items():
+            if name != "__metadata__":
+                begin, end = value["data_offsets"]
+                found[name] = Stored(tuple(value["shape"]), value["dtype"], end - begin, path.name)
+    return found
 
 
 def read_object(path: str | Path) -> dict:
@@ -80,6 +104,13 @@ def read_object(path: str | Path) -> dict:
     if not isinstance(value, dict):
         raise refusal(f"{path.parent.name}/{path.name}", "a JSON object", value, "Copy the file again.")
     return value
+
+
+def _conversion(name: str) -> str:
+    """How pickled weights are converted: those of a folder, or of a name on the hub."""
+    owner, _, folder = name.rpartition("/")
+    before, _, rest = _CONVERT.format(folder=folder).partition("ftkit")
+    return before + (_FETCH.format(name=name, folder=folder) if owner else "") + f"ftkit{rest}"
 
 
 def _has_weights(names: set[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The commands: `ftkit doctor · lab · course · run · sweep · compare · show · tidy · check`.
+"""The commands: `ftkit doctor · lab · course · run · sweep · compare · plan · show · convert · tidy · check`.
 
 Knows nothing that the modules know.
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import ftkit
-from ftkit import sweep_commands
+from ftkit import checkpoint_commands, plan_commands, sweep_commands
 from ftkit.errors import Refusal, refusal
 
 _SIDE_BY_SIDE = 4  # so many runs are shown as columns, more as rows
@@ -212,6 +212,8 @@ def _parser() -> argparse.ArgumentParser:
     it.add_argument("--limit", type=float, metavar="SECONDS", help="for the notebook (default: none)")
     command(show).add_argument("folder", help="folder of a run or a course")
     sweep_commands.add_(command)
+    plan_commands.add_(command)
+    checkpoint_commands.add_(command)
     it = command(tidy)
     it.add_argument("paths", nargs="*", help="notebooks or folders (default: the lessons)")
     it.add_argument("--check", action="store_true", help="change nothing; exit 1 if a notebook is not tidy")

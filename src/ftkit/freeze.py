@@ -3,7 +3,6 @@
 Knows nothing about training, files or what else a method may add to a model.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import nn
 from ftkit import targets
 from ftkit.errors import refusal
 from ftkit.layer_parts import ATTENTION, MLP, parts_of
+from ftkit.layer_places import frozen_count
 
 PARTS = ("bottom", "top")
 USUAL_RATIO = 0.75
@@ -54,16 +54,6 @@ class FreezeConfig:
             raise refusal("layers", "left out beside freeze_ratio or modules", self.layers, "Take one of them.")
         if self.layers is None and ratio is None:
             object.__setattr__(self, "freeze_ratio", 1.0 if self.modules else USUAL_RATIO)
-
-
-def frozen_count(freeze_ratio: float, layers: int) -> int:
-    """How many of so many layers a share is: the nearest whole number, the larger of two that are as near.
-
-    Example:
-        >>> frozen_count(0.5, 5)
-        3
-    """
-    return math.floor(freeze_ratio * layers + 0.5)
 
 
 def freeze_(model: nn.Module, config: FreezeConfig) -> nn.Module:

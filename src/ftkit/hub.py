@@ -3,18 +3,21 @@
 Knows nothing about fine-tuning: it finds a checkpoint, checks it before loading, and loads it.
 """
 
-import contextlib
 import hashlib
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ftkit import checkpoints
+import torch
+
+from ftkit import checkpoints, footprint
 from ftkit.device import choose_device, choose_dtype
 from ftkit.errors import nearest, refusal
 from ftkit.files import sha256
-from ftkit.quantization import bitsandbytes_config, check_kind, keep_codes_, paths_left
+from ftkit.loading import load_weights, quiet
+from ftkit.progress import Lines
+from ftkit.quantization import bitsandbytes_config, check_kind, keep_codes_, kind_of, paths_left
 
 EMBEDDED = "ftkit-tiny"
 REACH_S = 5  # seconds to wait for the hub's answer, once, before saying that there is none
@@ -23,6 +26,8 @@ _DATA_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
 _CONTENT = re.compile(r".*\.(safetensors|model|tiktoken|jinja)|(merges|vocab)\.txt"
                       r"|(config|generation_config|tokenizer\w*|special_tokens_map|added_tokens|vocab)\.json")
+_SMALLER = ("Close other programs, load it with quantization='nf4' if that is not so already, or take a smaller model; "
+            "ftkit plan says what training needs besides.")
 _NOT_CONTENT = ("_name_or_path", "name_or_path", "transformers_version")
 
 
@@ -37,7 +42,9 @@ def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", d
     Args:
         name_or_folder: "ftkit-tiny", a folder in the Hugging Face layout, or a hub name such as "Qwen/Qwen3-0.6B".
         device: "auto", "cpu", "cuda", ...
-        dtype: "auto", "float32", "bfloat16" or "float16".
+        dtype: "auto", "float32", "bfloat16" or "float16"; or "stored": what is not quantised stays in the type of the
+            files (float16, whose range is too small for gradients, becomes bfloat16 on a CPU), and quantised layers
+            compute as with "auto".
         quantization: None, "nf4" or "fp4" for linear layers in 4 bits, "int8" for LLM.int8(). Embeddings and head
             stay as they are.
         double_quant: whether the scales of 4-bit blocks are stored in 8 bits.
@@ -46,23 +53,29 @@ def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", d
 
     Raises:
         Refusal: the checkpoint cannot be found or reached, is incomplete, holds pickled weights, needs code of its
-            own, does not fit its config, or is quantised already.
+            own, does not fit its config, is quantised already, or does not fit into the memory that is free.
 
     Taught in: 00_start_here
     """
     check_kind(quantization)
     folder = find_model(name_or_folder, trust_remote_code)
     chosen = choose_device(device)
-    kind = choose_dtype(dtype, chosen)
+    compute = choose_dtype("auto" if dtype == "stored" else dtype, chosen)
+    kind = _as_stored(folder, chosen, compute) if dtype == "stored" else compute
     is_stored_so = bool(checkpoints.read_object(folder / "config.json").get("quantization_config"))
+    needed = footprint.loaded(folder, kind, quantization, unquantised)
+    footprint.refuse_small_memory(folder.name, needed, chosen, _SMALLER)
     settings = {"dtype": kind, "trust_remote_code": trust_remote_code}
     if quantization or is_stored_so:
         settings["device_map"] = {"": chosen}
     if quantization:
         left = _left(folder, unquantised, is_stored_so, trust_remote_code)
-        settings["quantization_config"] = bitsandbytes_config(quantization, kind, double_quant, left)
+        settings["quantization_config"] = bitsandbytes_config(quantization, compute, double_quant, left)
     tokenizer = _load_tokenizer(folder, trust_remote_code)
-    model = _load_weights(folder, settings)
+    model = load_weights(folder, settings)
+    if quantization and not any(map(kind_of, model.modules())):
+        raise refusal("quantization", f"None for {folder.name}", quantization,
+                      f"None of the layers of {type(model).__name__} is one that can be quantised.")
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise refusal(f"{folder.name}: tokenizer", f"of at most {rows} tokens, the rows of the model's embeddings",
@@ -157,10 +170,32 @@ def _download(name: str, near: str, trust_remote_code: bool) -> Path:
 
     remedy = f'Give a local folder, fill the Hugging Face cache elsewhere, or take model="{EMBEDDED}". {near}'
     info = _ask_hub("model_info", name, "model", remedy.strip())
-    checkpoints.check_names(name, {file.rfilename for file in info.siblings})
+    names = {file.rfilename for file in info.siblings}
+    checkpoints.check_names(name, names)
+    _refuse_small_cache(name, getattr(info, "safetensors", None))
     wanted = [*_WANTED, "*.py"] if trust_remote_code else _WANTED
-    with _quiet():
+    with quiet():
+        _fetch_weights(name, sorted(file for file in names if file.endswith(".safetensors") and "/" not in file))
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
+
+
+def _fetch_weights(name: str, files: list[str]) -> None:
+    """Downloads files that are not in the cache yet, one by one; an interrupted one goes on where it stopped."""
+    from huggingface_hub import hf_hub_download
+
+    lines = Lines(f"downloading {name}")
+    for done, file in enumerate(files, start=1):
+        hf_hub_download(name, file)
+        lines.reach(done / len(files), f"file {done} of {len(files)}")
+
+
+def _refuse_small_cache(name: str, summary) -> None:
+    """Refuses a download that the disk has no room for, where the hub says how many numbers of which type there are."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    sizes = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
+    needed = sum(sizes.get(kind, 1) * count for kind, count in (getattr(summary, "parameters", None) or {}).items())
+    footprint.refuse_small_disk(HF_HUB_CACHE, f"the files of {name}", needed, "HF_HOME says where the cache is.")
 
 
 def _ask_hub(question: str, name: str, what: str, remedy: str):
@@ -197,6 +232,14 @@ def _near(name: str, folder: Path) -> str:
     return f"Did you mean {' or '.join(found)}?" if found else ""
 
 
+def _as_stored(folder: Path, device: torch.device, compute: torch.dtype) -> torch.dtype:
+    """The type of a folder's numbers, or the one of the same width that a device can train in."""
+    stored = footprint.stored_dtype(folder)
+    if stored.itemsize != torch.float16.itemsize:
+        return stored
+    return torch.bfloat16 if device.type == "cpu" else compute
+
+
 def _load_tokenizer(folder: Path, trust_remote_code: bool):
     from transformers import AutoTokenizer
 
@@ -217,40 +260,9 @@ def _left(folder: Path, unquantised: Iterable[str], is_stored_so: bool, trust_re
                       "It is loaded as it is stored.")
     if not unquantised:
         return None
-    import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
     with torch.device("meta"):
         shape = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     return paths_left(shape, unquantised)
-
-
-def _load_weights(folder: Path, settings: dict):
-    from transformers import AutoModelForCausalLM
-
-    try:
-        with _quiet():
-            model, report = AutoModelForCausalLM.from_pretrained(
-                folder, use_safetensors=True, output_loading_info=True, **settings)
-    except Exception as error:  # the loader raises anything from KeyError to RuntimeError
-        raise refusal(f"{folder.name}: weights", "what config.json describes", f"{type(error).__name__}: {error}",
-                      "Copy config.json and the weights again from the same source.") from error
-    if report["missing_keys"]:
-        raise refusal(f"{folder.name}: weights", "complete", f"{len(report['missing_keys'])} tensors missing, first "
-                      f"{min(report['missing_keys'])}", "They would be random: copy the checkpoint again.")
-    return model
-
-
-@contextlib.contextmanager
-def _quiet():
-    """No progress bars meanwhile: they fill a notebook."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -38,7 +38,7 @@ def add_(command: Callable) -> None:
     it.add_argument("--out", help="the sweep's folder (default: runs/sweep-NAME)")
     it.add_argument("--dry-run", action="store_true", help="say what would run and what it takes; run nothing")
     it.add_argument("--probe", action="store_true", help="run one point, then say what the others take")
-    it.add_argument("--retry", action="store_true", help="run failed points again")
+    it.add_argument("--retry", action="store_true", help="run failed points again; without --prune pruned ones, too")
     it.add_argument("--resume", action="store_true", help="go on with what is in the folder (always so)")
     _add_where_(it)
     _add_choice_(it)
@@ -70,6 +70,8 @@ def sweep(options: argparse.Namespace) -> int:
     asked, kind = _plan(options), "dask" if options.dask else options.executor
     jobs = options.jobs if options.jobs is not None else len(asked.gpus) or None
     print(f"{asked.target.name}: {asked.total} points in {_shown(asked.out)}", flush=True)
+    if outdated := asked.outdated():
+        print(outdated, flush=True)
     if options.dry_run:
         for point in asked.standing():
             print(f"  {point.id}  {point.status}")
@@ -79,7 +81,7 @@ def sweep(options: argparse.Namespace) -> int:
 
     _price(asked, jobs).refuse_full_disk()
     try:
-        with _terminable(), opened(kind, jobs, options.dask) as where:
+        with _stoppable(), opened(kind, jobs, options.dask) as where:
             _go_through(asked, *where, first=options.probe)
     except KeyboardInterrupt:
         print(f"ftkit: stopped; what is done is in {_shown(asked.out)}/table.md. The same command goes on.",
@@ -134,7 +136,7 @@ def _plan(options: argparse.Namespace):
     if options.gpus and options.dask and options.dask != "local":
         raise refusal("--gpus", "left out with a scheduler's address", options.gpus,
                       "Start each worker with CUDA_VISIBLE_DEVICES set to its own.")
-    gpus = options.gpus.split(",") if options.gpus else () if options.dask else visible_gpus()
+    gpus = options.gpus.replace(" ", "").split(",") if options.gpus else () if options.dask else visible_gpus()
     out = options.out or Path("runs") / f"sweep-{target.name.replace(':', '-')}"
     return plan(target, _grid(options, target), out=out, seeds=options.seeds, fixed=fixed,
                 limits=Limits(options.limit, options.memory), retry=options.retry, prune=options.prune,
@@ -172,13 +174,16 @@ def _grid(options: argparse.Namespace, target):
                  options.lower_is_better)
 
 
-def _pairs(option: str, texts: list[str]) -> dict[str, str]:
+def _pairs(option: str, texts: list[str]) -> list[tuple[str, str]]:
     from ftkit.errors import refusal
 
-    for text in texts:
-        if "=" not in text:
-            raise refusal(option, "name=value", text)
-    return dict(text.split("=", 1) for text in texts).items()
+    pairs = [text.partition("=")[::2] for text in texts]
+    for place, (name, _) in enumerate(pairs):
+        if "=" not in texts[place]:
+            raise refusal(option, "name=value", texts[place])
+        if name in dict(pairs[:place]):
+            raise refusal(f"{option} {name}", "given once", "twice", "Keep one of the two.")
+    return pairs
 
 
 def _price(asked, jobs: int | None):
@@ -221,16 +226,19 @@ def _shown(folder: Path) -> str:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """While open, SIGTERM stops the sweep as Ctrl-C does."""
+def _stoppable() -> Iterator[None]:
+    """While open, SIGTERM stops the sweep as Ctrl-C does; while it stops, neither keeps it from writing its table."""
     def stop(*_: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
+    heard = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in heard if signal.getsignal(number) is not signal.SIG_IGN}
     try:
+        for number in before:
+            signal.signal(number, stop)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

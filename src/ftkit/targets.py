@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from torch import nn
 
 from ftkit.errors import nearest, refusal
+from ftkit.layer_places import ALL_LAYERS, places_of
 
-ALL_LINEAR, ALL_LAYERS = "all-linear", "all"
+ALL_LINEAR = "all-linear"
 
 
 def find(model: nn.Module, names: str | Iterable[str], layers: str | Iterable[int] = ALL_LAYERS,
@@ -108,34 +109,6 @@ def layers_of(model: nn.Module) -> list[str]:
     if not stacks:
         raise refusal("model", "one with a list of layers", type(model).__name__, "Name the modules themselves.")
     return max(stacks, key=len)
-
-
-def places_of(layers: str | Iterable[int], count: int) -> list[int]:
-    """Which of a stack's layers are meant.
-
-    Args:
-        layers: "all", "first 2", "last 6", or places counted from 0.
-        count: how many layers there are.
-
-    Raises:
-        Refusal: it is none of these, or asks for layers that are not there.
-
-    Example:
-        >>> places_of("last 2", 8)
-        [6, 7]
-    """
-    if isinstance(layers, str):
-        if layers == ALL_LAYERS:
-            return list(range(count))
-        side, _, number = layers.partition(" ")
-        if side in ("first", "last") and number.isdecimal() and 1 <= int(number) <= count:
-            return list(range(count))[:int(number)] if side == "first" else list(range(count))[-int(number):]
-    elif isinstance(layers, Iterable):
-        places = tuple(layers)
-        if places and all(type(place) is int and 0 <= place < count for place in places):
-            return sorted(set(places))
-    raise refusal("layers", f"'all', 'first K' or 'last K' with K from 1 to {count}, or places from 0 to {count - 1}",
-                  layers)
 
 
 def replace_(model: nn.Module, path: str, module: nn.Module) -> None:

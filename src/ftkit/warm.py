@@ -15,8 +15,9 @@ import signal
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing import connection, forkserver, spawn
 from operator import attrgetter
@@ -25,6 +26,12 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
 from ftkit.errors import refusal
+
+try:
+    import fcntl
+    import resource
+except ImportError:  # Windows
+    fcntl = resource = None
 
 PRELOADED = (  # ipykernel first: tqdm chooses its form when it is imported, by whether ipykernel is there
     "ipykernel.zmqshell", "ipykernel.ipkernel", "ipykernel.kernelapp", "torch", "transformers",
@@ -47,8 +54,9 @@ def start(function: Callable, *args: object, cwd: str | Path | None = None, env:
     """A process that calls the function; forked from the prepared one where that can be.
 
     It leads a process group of its own, so that `os.killpg(process.pid, signal.SIGKILL)` ends its children too, and it
-    is killed with its group when the process that called `start` dies, whatever it dies of. It does not import the
-    caller's `__main__`: a script needs no guard. Results come back through files, or a Connection among the arguments.
+    is killed with its group when the process that called `start` dies, whatever it dies of; but where the system is not
+    Linux, not while it holds the interpreter's lock. It does not import the caller's `__main__`: a script needs no
+    guard. Results come back through files, or a Connection among the arguments.
 
     Args:
         function: one of a module that can be imported.
@@ -125,23 +133,30 @@ def _started(method: str, function: Callable, args: tuple, cwd: str, env: dict |
     if method == "forkserver":
         prepare()
     streams = () if output else (_duplicate(1), _duplicate(2))
+    gone, alive = multiprocessing.Pipe(duplex=False)  # nothing is ever sent
     process = multiprocessing.get_context(method).Process(
-        target=_begin, args=(function.__module__, function.__qualname__, args, cwd, env, output, streams), daemon=True)
+        target=_begin, daemon=True,
+        args=(function.__module__, function.__qualname__, args, cwd, env, output, streams, gone, _limits()))
+    weakref.finalize(process, alive.close)
     with _starting, _without_main():
         process.start()
-    for stream in filter(None, streams):
+    for stream in filter(None, (*streams, gone)):
         stream.close()
     return process
 
 
 def _begin(module: str, name: str, args: tuple, cwd: str, env: dict | None, output: str | None,
-           streams: tuple) -> None:
+           streams: tuple, gone: connection.Connection, limits: Mapping[int, tuple[int, int]]) -> None:
     """What every process does first; then it calls the function, which is imported under its own variables."""
     gc.freeze()  # a search for garbage would touch all that was imported, and so copy it
     os.chdir(cwd)
+    for kind, given in limits.items():
+        with suppress(ValueError, OSError):  # one that was raised since
+            resource.setrlimit(kind, given)
     if hasattr(os, "setsid"):
         os.setsid()
-    threading.Thread(target=_die_with_parent, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
+    _killed_with(gone)
+    threading.Thread(target=_die_with_parent, args=(gone,), daemon=True).start()
     multiprocessing.current_process().daemon = False  # it may have children
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)  # as in a fresh one
     if forkserver.get_inherited_fds() is not None:  # else a child of this one would get another prepared process
@@ -153,6 +168,12 @@ def _begin(module: str, name: str, args: tuple, cwd: str, env: dict | None, outp
         attrgetter(name)(importlib.import_module(module))(*args)
     finally:
         atexit._run_exitfuncs()  # multiprocessing leaves them out
+
+
+def _limits() -> dict[int, tuple[int, int]]:
+    """What the system lets this process have, by kind: a child would have the same."""
+    kinds = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+    return {kind: resource.getrlimit(kind) for kind in kinds}
 
 
 def _report(answer: connection.Connection) -> None:
@@ -174,8 +195,21 @@ def _begun_with(pid: int) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
-def _die_with_parent(sentinel: int) -> None:
-    connection.wait([sentinel])
+def _killed_with(gone: connection.Connection) -> None:
+    """Has Linux kill this process's group when the caller is gone, even while it holds the interpreter's lock.
+
+    The end of a pipe is told by a signal, and that may be SIGKILL. The signal for the death of a parent would not do:
+    the parent is the prepared process, and that lives as long as any of its children.
+    """
+    if not hasattr(fcntl, "F_SETSIG"):
+        return  # the thread alone: it cannot end a process that holds the lock
+    fcntl.fcntl(gone.fileno(), fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(gone.fileno(), fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(gone.fileno(), fcntl.F_SETFL, fcntl.fcntl(gone.fileno(), fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _die_with_parent(gone: connection.Connection) -> None:
+    connection.wait([gone])
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(1)

@@ -15,6 +15,8 @@ MethodTable([{"name": "full", "saved_mb": 18.0, "clinic": 0.9}, {"name": "<b>lor
              {"name": "prompt", "saved_mb": 0.1, "clinic": 0.4}])"""
 QUANT = """from ftkit.widgets.quant_explorer import QuantExplorer
 QuantExplorer()"""
+PLANNER = """from ftkit.widgets.memory_planner import MemoryPlanner
+MemoryPlanner(model="ftkit-tiny")"""
 
 
 @pytest.fixture
@@ -116,3 +118,24 @@ def test_quantisation_by_keyboard_and_typed(opened, jupyter):
     cell.type_("block_size", "47")
     cell.says("block_size must be an even whole number")
     assert page.errors == []
+
+
+def test_a_training_is_planned_by_keyboard_and_typed_and_the_planner_beside_it_stays(opened, jupyter):
+    page = opened(PLANNER, PLANNER)
+    jupyter.run_cell(page, 0)
+    jupyter.run_cell(page, 1)
+    cell, other = Cell(page, 0), Cell(page, 1)
+    untouched = other.picture.get_attribute("src")
+    cell.changes(lambda: cell.area.get_by_label("method").select_option("full"))
+    cell.says("ftkit-tiny, full, 1 row of 512 tokens")
+    cell.changes(lambda: cell.area.get_by_role("slider").nth(1).press("ArrowRight"))
+    cell.says("ftkit-tiny, full, 2 rows of 512 tokens")
+    cell.type_("gpu", "0.5")
+    cell.says("On 0.5 GB: ")
+    cell.type_("gpu", "<i>")
+    cell.says("gpu must be one of T4")
+    cell.changes(lambda: cell.area.get_by_label("checkpointing").press("Space"))
+    jupyter.run_cell(page, 0)  # what its earlier run showed is gone
+    cell.says("ftkit-tiny, lora, rank 8, 1 row of 512 tokens")
+    assert cell.area.get_by_label("seq_len", exact=True).count() == 1
+    assert other.picture.get_attribute("src") == untouched and page.errors == []

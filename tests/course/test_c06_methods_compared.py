@@ -200,10 +200,11 @@ def tables(lesson):
         "tuning": lines(["row", "best rate", "held-out loss by rate"], [
             [name, f"{lesson.tuned_rates[name]:g}",
              ", ".join(f"{rate:g}: {loss:.3f}" for rate, loss in lesson.tried(name))] for name in lesson.ROWS]),
-        "table": lines(["row", "trained", "gradients and optimizer, MB", "CPU s a step", "saved, MB", "held-out loss",
-                        "score", "general exam"], [
-            [row["name"], f"{row['trainable_share']:.2f} %", f"{row['state_mb']:.3g}", f"{row['step_cpu_s']:.3f}",
-             f"{row['saved_mb']:.3g}", told(row["held_out_loss"], ".3f"), told(row["test"]), told(row["general"])]
+        "table": lines(["row", "trained", "peak (rise), GiB", "gradients and optimizer, MB", "CPU s a step",
+                        "saved, MB", "held-out loss", "score", "general exam"], [
+            [row["name"], f"{row['trainable_share']:.2f} %", f"{row['peak_gib']:.2f} ({row['rise_gib']:.2f})",
+             f"{row['state_mb']:.3g}", f"{row['step_cpu_s']:.3f}", f"{row['saved_mb']:.3g}",
+             told(row["held_out_loss"], ".3f"), told(row["test"]), told(row["general"])]
             for row in lesson.rows]),
         "choices": lines(["need", "rows that meet it and cannot be told from the best of them"], [
             [need, ", ".join(found) or "none"] for need, found in lesson.choices(lesson.rows).items()]),
@@ -250,7 +251,9 @@ def evidence(lesson):
                f"{told(against('LoRA', 'full', 'general'), '+.2f')}; scale tiny",
         "C15": f"{n} seeds: a step of LoRA takes {cost('LoRA'):.2f} of the CPU time of one of full fine-tuning, of "
                f"QLoRA {cost('QLoRA'):.2f}; score {scored('full', 'LoRA')}; {rows['full']['saved_mb']:.1f} MB saved "
-               f"against {rows['LoRA']['saved_mb']:.2f}; memory not looked at here; scale tiny",
+               f"against {rows['LoRA']['saved_mb']:.2f}; peak memory of the process "
+               f"{rows['full']['peak_gib']:.2f} and {rows['LoRA']['peak_gib']:.2f} GiB, of it while training "
+               f"{rows['full']['rise_gib']:.2f} and {rows['LoRA']['rise_gib']:.2f}; scale tiny",
         "C25": "counted: the listing mended trains " + ", ".join(
             f"{shares[0]:.0%} of {name}" for name, shares in listed.items())
                + f"; {n} seeds, rates tuned, general exam {scored('full', 'freeze bottom half', metric='general')}, "
@@ -332,6 +335,10 @@ def test_what_the_lesson_says_about_the_figures_is_so(lesson):
     assert rows["QLoRA"]["test"].high > score["LoRA"] > rows["QLoRA"]["test"].low
     assert general["freeze bottom half"] > 0.35 and max(general[name] for name in (
         "full", "freeze top half", "BitFit", "prefix")) < 0.01
+    rise = {name: row["rise_gib"] / rows["full"]["rise_gib"] for name, row in rows.items()}
+    assert 0.6 < rise["BitFit"] < 0.7 and 0.7 < rise["LoRA"] < 0.75 and max(rise, key=rise.get) == "QLoRA"
+    assert all(row["peak_gib"] - row["rise_gib"] < 0.36 for name, row in rows.items() if name != "QLoRA")
+    assert 0.045 < rows["full"]["state_mb"] * 1e6 / 2**30 < 0.05 and rows["full"]["saved_mb"] < 17.5
     rates = {name: dict(lesson.tried(name)) for name in rows}
     assert rates["LoRA"][0.032] > 30 * rates["LoRA"][0.008] and lesson.tuned_rates["LoRA"] == 0.008
     assert max(lesson.tuned_rates.values()) > 100 * min(lesson.tuned_rates.values())

@@ -14,15 +14,22 @@ TORCH = {"torch", "numpy"}
 FLOORS: dict[str, tuple[int, set[str]]] = {
     "errors": (0, set()),
     "units": (1, set()), "files": (1, set()), "decoding": (1, set()), "cpu": (1, TORCH), "tables": (1, set()),
+    "layer_places": (1, set()), "memory": (2, set()), "memory_bars": (3, {"matplotlib"}),
+    "hub_config": (3, {"huggingface_hub"}),
     "device": (2, TORCH | {"psutil"}), "targets": (2, TORCH), "chat": (2, TORCH), "batches": (2, TORCH),
-    "losses": (2, TORCH), "low_rank": (2, TORCH), "fused": (2, TORCH | {"transformers"}), "scrub": (1, set()),
-    "checkpoints": (2, set()), "peft_layout": (2, TORCH | {"safetensors"}),
+    "losses": (2, TORCH), "low_rank": (2, TORCH), "frozen_codes": (2, TORCH | {"bitsandbytes"}),
+    "fused": (2, TORCH | {"transformers"}), "segments": (2, TORCH | {"transformers"}),
+    "compiled": (3, TORCH), "scrub": (1, set()),
+    "checkpoints": (2, set()), "footprint": (3, {"psutil", "torch"}), "progress": (2, set()),
+    "loading": (3, {"transformers", "torch"}), "converting": (4, {"torch", "safetensors"}),
+    "checkpoint_commands": (10, set()), "peft_layout": (2, TORCH | {"safetensors"}),
     "fonts": (1, {"matplotlib"}), "axes": (2, {"matplotlib"}), "cards": (2, set()), "warm": (2, {"threadpoolctl"}),
     "locks": (2, {"psutil"}), "runs": (3, {"pandas", "torch"}),
     "modes": (1, TORCH), "trained": (2, TORCH | {"safetensors"}), "lora": (3, TORCH | {"safetensors"}),
     "layer_parts": (3, TORCH), "toy_layer": (4, TORCH), "freeze": (4, TORCH), "adapters": (4, {"transformers"} | TORCH),
     "quant": (3, TORCH | {"scipy"}), "quantization": (3, TORCH | {"transformers", "bitsandbytes"}), "loftq": (4, TORCH),
     "tiny": (3, {"transformers", "tokenizers"}),
+    "live_bytes": (2, TORCH), "meter": (7, {"transformers", "peft", "bitsandbytes"} | TORCH),
     "masks": (3, TORCH), "lengths": (3, TORCH),
     "hub": (4, {"transformers", "datasets", "bitsandbytes", "huggingface_hub"} | TORCH),
     "data": (5, {"datasets", "pyarrow", "numpy", "datasketch", "presidio_analyzer", "presidio_anonymizer", "py3langid",
@@ -38,7 +45,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
                           "transformers"}),
     "widgets": (9, {"ipywidgets", "IPython", "matplotlib"} | TORCH),
     "course": (10, TORCH | {"nbformat", "psutil"}),
-    "sweep_commands": (10, set()), "cli": (11, set()),
+    "sweep_commands": (10, set()), "plan_commands": (10, {"matplotlib"}), "cli": (11, set()),
 }
 
 

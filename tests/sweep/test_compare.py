@@ -59,13 +59,41 @@ def test_one_common_seed_says_nothing():
 def test_the_winner_of_many_comes_with_what_luck_alone_gives():
     many = [run for rank in range(4, 12) for run in runs(0.25 + rank / 1000, 0.33, rank=rank)]
     found = compare(runs(0.3, 0.4), many)
-    spread = np.sqrt(np.mean([np.var((0.25 + rank / 1000, 0.33), ddof=1) for rank in range(4, 12)]))
+    losses = np.array([(0.25 + rank / 1000, 0.33) for rank in range(4, 12)])
+    own = losses - losses.mean(0) - losses.mean(1, keepdims=True) + losses.mean()
     assert found.sides[1].settings == 8 and found.sides[1].chosen.parameters == {"rank": 4}
-    assert found.sides[1].by_chance == pytest.approx(best_of_chance(8) * spread / math.sqrt(2))
+    assert found.sides[1].by_chance == pytest.approx(best_of_chance(8) * np.sqrt((own ** 2).sum() / 7) / math.sqrt(2))
     assert "B is the winner of 8: the best of so many equal settings beats their mean by" in str(found)
     assert "A is the winner" not in str(found)
     once = [run for rank in (4, 5) for run in runs(0.25 + rank / 1000, rank=rank)]
     assert "B is the winner of 2 with one seed each" in str(compare(runs(0.3, 0.4), once))
+
+
+def test_a_winner_of_many_is_called_better_on_the_seeds_that_chose_it():
+    many = [run for rank in (4, 8) for run in runs(*(loss + rank / 1000 for loss in B), rank=rank)]
+    said = str(compare(runs(*A), many))
+    assert "B is better on these seeds: the interval leaves 0 out. It does not know that they chose the" in said
+
+
+def test_luck_that_all_settings_share_puts_none_ahead():
+    draw = np.random.default_rng(0)
+    leads, told, hard = [], [], 5.0 * np.arange(3)  # a seed that is hard for all
+    for _ in range(300):
+        losses = 0.1 * draw.normal(size=(10, 3)) + hard
+        side = compare(runs(*hard), [run for rank, own in enumerate(losses) for run in runs(*own, rank=rank)]).sides[1]
+        leads.append(losses.mean() - side.chosen.mean)
+        told.append(side.by_chance)
+    assert np.mean(told) == pytest.approx(np.mean(leads), rel=0.05)  # 300 leads scatter by 2 % in the mean
+    apart = runs(0.1, 0.3, rank=2) + runs(0.1, 0.3, rank=4, first_seed=2)  # without a common seed the spread is all
+    assert compare(runs(0.3), apart).sides[1].by_chance == pytest.approx(best_of_chance(2) * 0.1)
+
+
+def test_seeds_that_the_chosen_setting_lost_are_told():
+    crashed = [*runs(0.2, 0.3, rank=4), {**runs(0.0, rank=4, first_seed=2)[0], "status": "failed"},
+               *runs("nan", rank=4, first_seed=3)]
+    found = compare(runs(0.3, 0.4, 0.5), crashed)
+    assert "B is without seed 2, 3: failed, or no finite held_out_loss" in str(found)
+    assert found.record()["sides"][1]["lost"] == [2, 3]
 
 
 def test_the_test_split_is_told_for_the_chosen_settings_only_and_chooses_nothing():

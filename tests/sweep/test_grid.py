@@ -95,6 +95,8 @@ def test_a_grid_that_cannot_be_is_refused(target, asked, words):
 def test_repeats_of_a_target_without_a_seed_are_refused(function):
     bare = find_target(function(SOURCE, "bare"))
     assert seed_list(1, bare) == [None]
+    with pytest.raises(Refusal, match=r"seeds must be left out: swept.py:bare has no parameter seed, got \[3\]"):
+        seed_list([3], bare)
     with pytest.raises(Refusal, match="seeds must be left out: swept.py:bare has no parameter seed, got 3"):
         points_of(Grid(grid={"rank": [1]}, seeds=3), bare)
     with pytest.raises(Refusal, match="parameter rank of swept.py:bare must be given: it has no default"):
@@ -106,6 +108,10 @@ def test_files_hold_a_grid_or_points(target, tmp_path):
     (tmp_path / "p.json").write_text('[{"rank": 2}, {"rank": 4}]')
     (tmp_path / "p.jsonl").write_text('{"rank": 2}\n\n{"rank": 4}\n')
     (tmp_path / "p.csv").write_text("rank,modules\n2,4\n4,\n")
+    for name, encoding in (("excel.csv", "gb18030"), ("excel.csv", "utf-8-sig"), ("excel.jsonl", "gb18030")):
+        text = '{"rank": 2, "modules": "注意力层"}\n' if name.endswith("l") else "rank,modules\n2,注意力层\n"
+        (tmp_path / name).write_text(text, encoding)
+        assert read_grid(name, target).points == [{"rank": 2, "modules": "注意力层"}]
     assert read_grid("g.json", target).seeds == 2
     assert read_grid("p.json", target).points == read_grid("p.jsonl", target).points == [{"rank": 2}, {"rank": 4}]
     assert read_grid("p.csv", target).points == [{"rank": 2, "modules": "4"}, {"rank": 4}]

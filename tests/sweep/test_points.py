@@ -30,6 +30,13 @@ def test_the_same_parameters_keep_their_name_whatever_is_asked_for_beside_them(t
     assert again[0].id == first.id and again[1].id != first.id
 
 
+def test_a_point_that_was_noted_and_never_begun_keeps_its_name_too(tmp_path):
+    begin(tmp_path, "f.py:f", named([{"rank": 4, "alpha": 8}, {"rank": 8, "alpha": 8}]))
+    begin(tmp_path, "f.py:f", named([{"rank": 4, "alpha": 8}, {"rank": 4, "alpha": 16}], tmp_path))
+    assert [one.parameters for one in stored_points(tmp_path)] == [
+        {"rank": 4, "alpha": 8}, {"rank": 8, "alpha": 8}, {"rank": 4, "alpha": 16}]
+
+
 def test_a_larger_grid_is_added_and_a_sweep_of_something_else_refused(tmp_path):
     out = tmp_path / "out"
     out.mkdir()

@@ -18,7 +18,7 @@ from ftkit.cards import read_card
 from ftkit.errors import Refusal
 from ftkit.locks import Lock
 from ftkit.notebooks.kernel import kernel_env
-from ftkit.sweep import executors, guard
+from ftkit.sweep import executors, guard, processes
 from ftkit.sweep.planning import Limits, plan
 from ftkit.sweep.points import Point
 from ftkit.sweep.running import run, sweep, table
@@ -122,6 +122,24 @@ def test_failed_points_run_again_when_asked_for_and_not_before(function):
     assert found["status"][0] == "done" and found["error"][0] == "" and found["attempts"][0] == 2
 
 
+@pytest.mark.parametrize(("asked", "todo"), [
+    ({}, []), ({"retry": True}, ["failed", "pruned"]), ({"retry": True, "prune": "median"}, ["failed"])])
+def test_points_that_were_pruned_can_be_run_to_their_end_without_pruning(function, asked, todo):
+    grid = plan(function(), {"x": [1]}, out="out", **asked)
+    assert [status for status in ("done", "failed", "pruned") if grid.is_todo(Point("a", {}, status))] == todo
+
+
+def test_after_a_change_of_the_function_finished_points_stand_and_it_is_said(function):
+    text = function("def f(x: int):\n    return {'loss': x}\n")
+    sweep(text, {"x": [1]}, out="out")
+    assert plan(text, {"x": [1]}, out="out").outdated() == ""
+    function("def f(x: int):\n    return {'loss': 10 * x}\n")
+    with pytest.warns(UserWarning, match="1 finished point ran before swept.py:f was changed, .* another folder"):
+        found = sweep(text, {"x": [1, 2]}, out="out")
+    assert dict(zip(found["param.x"], found["metric.loss"], strict=True)) == {1: 1, 2: 20}
+    assert "not all rows are of the same code" in Path("out/table.md").read_text()
+
+
 def test_repeats_with_other_seeds_are_points_of_their_own(function):
     found = sweep(function(), {"x": [1]}, seeds=[3, 5], out="out", fixed={"how": "ok"})
     assert list(zip(found["param.seed"], found["metric.loss"], strict=True)) == [(3, 13.0), (5, 15.0)]
@@ -164,6 +182,25 @@ def test_a_sweep_that_is_stopped_or_killed_leaves_a_table_and_no_process(functio
     assert [again.is_todo(point) for point in again.standing()] == [False, True]
 
 
+def test_a_second_and_a_third_ctrl_c_do_not_keep_a_sweep_from_its_table(function):
+    words = [sys.executable, "-m", "ftkit.cli", "sweep", function(), "--grid", "x=1,2", "-p", "how=hang", "--out",
+             "out"]
+    with open("said.txt", "w") as said:
+        started = subprocess.Popen(words, env=kernel_env({}), stdout=said, stderr=said)
+    try:
+        pids = wait_for(lambda: pids_in(Path("out")), Path("said.txt"))
+        while started.poll() is None and not Path("out/table.md").is_file():  # somebody leans on the key
+            started.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        assert started.wait(WAIT_S) == 130
+    finally:
+        started.kill()
+    said = Path("said.txt").read_text()
+    assert "The same command goes on." in said and "Traceback" not in said, said
+    assert "the sweep was stopped" in Path("out/table.md").read_text()
+    assert record("out", x=1)["status"] == "stopped" and not any(map(is_alive, pids))
+
+
 def test_two_sweeps_do_not_write_to_one_folder(function):
     text = function()
     Path("out").mkdir()
@@ -176,6 +213,13 @@ def test_two_sweeps_do_not_write_to_one_folder(function):
         finally:
             other.kill()
     Lock("out").release()
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_in_words(function):
+    text = function()
+    Path("file").touch()
+    with pytest.raises(Refusal, match="sweep folder out must be one that can be written to, got 'Not a directory'"):
+        sweep(text, {"x": [1]}, out="file/out")
 
 
 def test_a_script_needs_no_guard_even_if_it_sweeps_a_function_of_its_own(function):
@@ -212,6 +256,14 @@ def test_a_point_is_worked_on_by_one_process_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(guard, "_prctl", lambda *_: None)
     guard._guard(theirs, {"call": {"folder": str(tmp_path)}})
     assert json.loads(channel.recv_bytes()) == {"error": "another process still works on this point"}
+
+
+def test_a_message_that_a_kill_cut_short_is_the_end_of_the_process():
+    channel, theirs = multiprocessing.Pipe()
+    theirs.send_bytes(json.dumps({"pid": 3}).encode())
+    theirs.send_bytes(b'{"metrics": {"a"')
+    outcome = processes._followed(channel, None, processes._Clock(None), lambda: None)
+    assert outcome == {"error": "ProcessDied: it ended without a word"}
 
 
 @pytest.mark.parametrize(("returned", "metrics"), [
@@ -252,6 +304,8 @@ with open_run(os.path.join(out_dir, "r"), {"rank": rank}, name="x", seed=seed) a
         os.kill(os.getpid(), 9)
     if how == "hang":
         time.sleep(600)
+    if how == "eat":
+        held = bytearray(2**33)
     run.finish({"held_out_loss": 1.0 / rank, "threads": os.environ["OMP_NUM_THREADS"]})
 print(open(data).read())
 '''
@@ -266,11 +320,11 @@ def test_a_notebook_is_a_target_like_a_function(tmp_path, monkeypatch):
     Path("mine.txt").write_text("read from the caller's folder")
     asked = {"fixed": {"data": "mine.txt"}, "jobs": 2, "out": "out"}
     sweep("n.ipynb", {"rank": [4], "how": ["ok", "raise", "kill"]}, **asked)
-    found = sweep("n.ipynb", {"rank": [4], "how": ["hang"]}, **asked, limit_s=5)
+    found = sweep("n.ipynb", {"rank": [4], "how": ["hang", "eat"]}, **asked, limit_s=5, memory_gib=6)
     errors = dict(zip(found["param.how"], found["error"], strict=True))
     assert errors.pop("ok") == "" and "TimeLimit: the notebook ran past its limit of 5 s" in errors.pop("hang")
     assert errors == {
-        "raise": "ZeroDivisionError: division by zero (cell run)",
+        "eat": "MemoryError: (cell run)", "raise": "ZeroDivisionError: division by zero (cell run)",
         "kill": "KernelDied: the kernel died; the usual cause is too little memory (cell run)"}
     metrics = record("out", how="ok")["metrics"]
     assert metrics["held_out_loss"] == 0.25 and metrics["threads"] == "1" and {"seconds", "peak_gib"} <= metrics.keys()
@@ -299,7 +353,9 @@ def test_a_trial_from_a_sweep_is_the_trial_itself(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("more", "words"), [
     ({"limits": {"limit_s": 0}}, "limit_s must be more than 0, or left out, got 0"),
-    ({"limits": {"memory_gib": True}}, "memory_gib must be more than 0"), ({"prune": "halve"}, "prune must be one of"),
+    ({"limits": {"memory_gib": True}}, "memory_gib must be more than 0"),
+    ({"limits": {"memory_gib": float("inf")}}, "memory_gib must be more than 0, or left out, got inf"),
+    ({"prune": "halve"}, "prune must be one of"),
     ({"grid": 3}, "grid must be values by parameter, a list of points, or a file"),
     ({"out": "swept.py"}, "sweep folder must be a folder, got 'the file swept.py'")])
 def test_a_sweep_that_cannot_be_is_refused_and_writes_nothing(function, more, words):
@@ -307,3 +363,19 @@ def test_a_sweep_that_cannot_be_is_refused_and_writes_nothing(function, more, wo
     with pytest.raises(Refusal, match=words):
         plan(text, more.pop("grid", {"x": [1]}), out=more.pop("out", "out"), limits=Limits(**limits), **more)
     assert not Path("out").exists()
+
+
+def test_a_slot_that_is_given_a_point_again_after_it_was_done_runs_nothing(function):
+    asked = plan(function(), {"x": [1]}, seeds=1, out="out")
+    given = []
+
+    class Twice(executors.Serial):
+        """One that, like Dask after the death of a worker, runs what was done a moment before."""
+
+        def submit(self, slot, /, *arguments, **named):
+            given.append(super().submit(slot, *arguments, **named).result())
+            return super().submit(slot, *arguments, **named)
+
+    with closing(run(asked, Twice())) as steps:
+        assert [step.point for step in steps] == given
+    assert list(starts(Path("out")).values()) == [1] and record("out", x=1)["attempts"] == 1

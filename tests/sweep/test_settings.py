@@ -44,8 +44,17 @@ def test_a_setting_that_lost_a_seed_to_pruning_is_not_ranked_by_its_lucky_ones()
 
 def test_a_number_that_is_not_finite_is_no_score():
     points = [point(0, rank=2, metrics={"held_out_loss": float("nan")}), point(1, rank=2), point(0, rank=4)]
-    assert [one.scores for one in settings.ranked(points, "held_out_loss")] == [{1: 1.0}, {0: 1.0}]
+    found = settings.ranked(points, "held_out_loss")
+    assert [(one.scores, one.lost) for one in found] == [({1: 1.0}, (0,)), ({0: 1.0}, ())]
     assert settings.left_out(points, "held_out_loss")[0]["error"] == "no finite held_out_loss"
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", None, 10**400, 1.5e308])
+def test_where_every_run_diverged_it_is_said_of_the_metric_that_was_meant(value):
+    points = [point(seed, metrics={"held_out_loss": value, "train_s": 2.0}) for seed in (0, 1)]
+    assert settings.default_metric(points) == "held_out_loss"
+    with pytest.raises(Refusal, match="held_out_loss must be a finite number in one finished point at least, got"):
+        settings.ranked(points, "held_out_loss")
 
 
 def test_the_parameters_that_differ_are_named_and_unreadable_points_differ_in_none():
@@ -95,5 +104,6 @@ def test_run_cards_below_a_folder_are_points_too(tmp_path):
 
 
 def test_less_of_a_loss_a_time_and_a_size_is_better():
-    names = ("held_out_loss", "perplexity", "train_s", "peak_gib", "saved_bytes", "clinic", "accuracy", "general")
-    assert [settings.lower_is_better(name) for name in names] == [True] * 5 + [False] * 3
+    less = ("held_out_loss", "perplexity", "train_s", "peak_gib", "saved_bytes", "rmse", "wer")
+    more = ("clinic", "accuracy", "general", "tokens_per_s")
+    assert [settings.lower_is_better(name) for name in (*less, *more)] == [True] * len(less) + [False] * len(more)

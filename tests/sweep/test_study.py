@@ -1,12 +1,14 @@
 """Studies: points proposed by optuna from what the folder holds."""
 
+from dataclasses import replace
+
 import pytest
 
 from ftkit.errors import Refusal
 from ftkit.sweep.planning import plan
 from ftkit.sweep.points import Point, begin, named, stored_points, write_point
 from ftkit.sweep.running import sweep
-from ftkit.sweep.study import Range, Study, proposed, range_of
+from ftkit.sweep.study import Range, Study, _trials, proposed, range_of
 from ftkit.sweep.targets import find_target
 
 SOURCE = '''
@@ -70,6 +72,19 @@ def test_points_that_failed_or_are_out_of_todays_range_do_not_stop_a_study(folde
     write_point(out, Point(points[1].id, points[1].parameters, "failed", error="no"))
     through(ASKED, target, out, score)
     assert len(list(stored_points(out))) == 2 + 2 * 10
+
+
+@pytest.mark.parametrize("metric", ["held_out_loss", None])
+def test_runs_that_diverge_do_not_stop_a_study_and_teach_it_nothing(folder, metric):
+    target, make = folder
+    asked = replace(ASKED, trials=5, seeds=1, metric=metric)
+    out, order = make("out"), []
+    for point in proposed(asked, target, out, lambda one: one.status == "waiting"):
+        loss = "nan" if len(order) < 3 else score(point.parameters)
+        order.append(write_point(out, Point(point.id, point.parameters, "done", {"held_out_loss": loss, "train_s": 1})))
+    assert len(order) == 5
+    kinds = [one.state.name for one in _trials([vars(one) for one in order], "held_out_loss", {})]
+    assert kinds == ["FAIL"] * 3 + ["COMPLETE"] * 2
 
 
 def test_a_study_that_finds_nothing_new_ends(folder):

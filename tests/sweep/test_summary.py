@@ -2,6 +2,7 @@
 
 import math
 import random
+import warnings
 
 import pytest
 from matplotlib.figure import Figure
@@ -44,7 +45,8 @@ def test_table_and_figure_are_written_and_can_be_read(tmp_path):
     points[0] |= {"status": "failed", "error": "ValueError: a | b\nc"}
     summary.write(tmp_path, points)
     lines = (tmp_path / "table.md").read_text().splitlines()
-    assert lines[0].startswith("| rank | learning_rate | held_out_loss |") and r"ValueError: a \| b c" in lines[-1]
+    assert lines[0].startswith("| rank | learning_rate | held_out_loss |") and r"ValueError: a \| b c" in lines[-3]
+    assert lines[-1] == "Best first by held_out_loss: lower is better."
     assert (tmp_path / "table.csv").read_text().startswith("rank,learning_rate,held_out_loss,")
     assert summary.draw(tmp_path, points).read_bytes()[:4] == b"\x89PNG"
 
@@ -62,6 +64,37 @@ def test_a_sweep_that_has_nothing_to_compare_by_has_a_table_all_the_same(tmp_pat
     assert "metric must be named" in (tmp_path / "table.md").read_text()
     assert summary.draw(tmp_path, two_numbers) is None
     assert "No point yet." in summary.as_markdown(summary.write(tmp_path, []))
+
+
+def test_a_setting_that_lost_seeds_says_so_where_it_is_ranked():
+    points = points_of(loss, ranks=(2, 4), rates=(1e-3,))
+    points[0] |= {"status": "failed", "error": "ValueError: x"}
+    points[1] |= {"metrics": {"held_out_loss": "nan"}}
+    found = summary.table(points)
+    assert found.error[0] == "without seed 0, 1: failed, or no finite held_out_loss" and found.error[1:2].isna().all()
+
+
+def test_parameters_that_are_named_like_other_columns_keep_columns_of_their_own(tmp_path):
+    points = points_of(loss, seeds=(0,))
+    for one in points:
+        one["metrics"]["rank"] = 7
+        one["parameters"]["status"] = f"s{one['parameters']['rank']}"
+    found = summary.write(tmp_path, points)
+    assert found["param.rank"].tolist()[:2] == [2, 4] and set(found["rank"]) == {7}
+    assert found["param.status"].tolist()[:2] == ["s2", "s4"] and set(found["status"]) == {"done"}
+    for one in points:
+        one["status"] = "waiting"
+    assert "param.status" in summary.write(tmp_path, points).columns
+
+
+@pytest.mark.parametrize("odd", ["a$b_{c$", "x" * 500, "记录\n二"])
+def test_whatever_a_parameter_holds_the_figure_can_be_drawn(tmp_path, odd):
+    points = points_of(loss)
+    for one in points:
+        one["parameters"]["prompt"] = f"{odd}{one['parameters']['rank']}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert summary.draw(tmp_path, points).stat().st_size > 1000
 
 
 def test_one_numeric_parameter_is_drawn_as_a_line_over_it():

@@ -77,6 +77,7 @@ def test_each_point_gets_a_gpu_of_its_own(function, ftkit):
 @pytest.mark.parametrize(("words", "said"), [
     (["--grid", "y=1"], "parameter of swept.py:f must be one of x, how, seed, got 'y'"),
     (["--grid", "x=a"], "x must be a whole number"), (["-p", "x"], "-p must be name=value, got 'x'"),
+    (["-p", "x=1", "-p", "x=2"], "-p x must be given once, got 'twice'. Keep one of the two"),
     ([], "grid must be one with points in it"), (["--study", "0", "--range", "x=1..2"], "trials of a study must be 1"),
     (["--grid", "how=ok"], "parameter x of swept.py:f must be given"),
     (["--grid", "x=1", "--range", "x=1..2"], "--range must be given with --study"),

@@ -1,7 +1,11 @@
 """What a target takes, read from its text without running it."""
 
+import functools
+import json
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ftkit.errors import Refusal
@@ -44,8 +48,47 @@ def test_a_function_itself_will_do_if_it_stands_in_a_file(function, monkeypatch,
     namespace = {"__name__": "__main__"}
     exec("def g(x: int = 1):\n    return x\n", namespace)
     assert find_target(namespace["g"]).name == "script.py:g"
-    with pytest.raises(Refusal, match="target must be a function that stands in a file, got .*lambda"):
-        find_target(lambda x: x)
+    for odd in (lambda x: x, functools.partial(bytes_to_words), Refusal.__init__, functools):
+        with pytest.raises(Refusal, match="target must be a function that stands in a file, got "):
+            find_target(odd)
+
+
+def test_a_change_of_the_code_can_be_seen_and_a_change_of_outputs_is_none(function, tmp_path):
+    target = find_target(function(SOURCE))
+    first = target.source
+    function(SOURCE + "\n# more\n")
+    assert first and target.source not in (first, "")
+    Path("swept.py").unlink()
+    assert target.source == ""
+    cells = [{"cell_type": "code", "metadata": {"tags": ["parameters"]}, "source": "rank: int = 8", "outputs": []},
+             {"cell_type": "markdown", "metadata": {}, "source": "words"}]
+
+    def source(**changes):
+        (tmp_path / "n.ipynb").write_text(json.dumps({"cells": [{**cells[0], **changes}, cells[1]]}))
+        return find_target("n.ipynb").source
+
+    assert source() == source(outputs=[1], execution_count=3) != source(source="rank: int = 9")
+
+
+def test_a_whole_default_without_an_annotation_takes_any_number(function):
+    target = find_target(function("def g(rank=8, dropout=0, seed=0):\n    pass\n", "g"))
+    assert target.parse("dropout", "0.1") == 0.1 and target.check({"dropout": 0.1, "rank": 4}) == {
+        "dropout": 0.1, "rank": 4}
+    for value in ("many", True, float("nan")):
+        with pytest.raises(Refusal, match="dropout must be a finite number, got .* Its default is 0"):
+            target.check({"dropout": value})
+    with pytest.raises(Refusal, match="seed must be a whole number"):
+        target.check({"seed": 0.5})
+
+
+def test_numbers_of_numpy_and_paths_are_taken_for_what_they_are_and_other_things_refused(function):
+    target = find_target(function(SOURCE))
+    given = {"a": np.float32(0.5), "b": np.int64(3), "c": np.float64(0.25), "d": Path("x") / "y"}
+    checked = target.check(given)
+    assert checked == {"a": 0.5, "b": 3, "c": 0.25, "d": "x/y"} and {type(one) for one in checked.values()} == {
+        float, int, str}
+    with pytest.raises(Refusal, match="a must be what JSON can hold: a number, text, a list or an object of these"):
+        target.check({"a": np.arange(3), "b": 1})
 
 
 @pytest.mark.parametrize(("text", "words"), [

@@ -18,6 +18,9 @@ for line in sys.stdin:
         continue
     if trial["seed"] == 14:
         sys.exit(3)
+    if trial["seed"] == 16:
+        print('{"record": {"st', end="", flush=True)
+        sys.exit(4)
     steps = trial["max_steps"]
     for step in range(1, steps + 1):
         say(record={"step": step, "loss": 2 / step, "held_out_loss": 1 / step if step % 4 == 0 else None})
@@ -38,7 +41,7 @@ def live(monkeypatch):
 
 @pytest.fixture
 def quick_training(monkeypatch, tmp_path):
-    """Trials that take milliseconds; seed 13 is refused, seed 14 kills the process, seed 15 hangs at step 2."""
+    """Trials that take milliseconds; 13 is refused, 14 ends the process, 15 hangs at step 2, 16 ends in mid-line."""
     script = tmp_path / "says.py"
     script.write_text(SAYS, "utf-8")
     monkeypatch.setattr(live_trial, "COMMAND", (sys.executable, str(script)))

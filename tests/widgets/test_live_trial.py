@@ -70,10 +70,12 @@ def test_a_trial_that_is_refused_leaves_the_process_ready(quick_training, live_t
     assert live_trial.train({"seed": 0, "max_steps": 3})
 
 
-def test_a_process_that_dies_says_so_and_the_next_trial_has_a_new_one(quick_training, live_trial, heard):
-    live_trial.train({"seed": 14, "max_steps": 3})
+@pytest.mark.parametrize(("seed", "code"), [(14, 3), (16, 4)])
+def test_a_process_that_dies_says_so_and_the_next_trial_has_a_new_one(quick_training, live_trial, heard, seed, code):
+    live_trial.train({"seed": seed, "max_steps": 3})
     until(lambda: ENDED in kinds(heard))
-    assert heard[-1] == {ENDED: "The training process ended by itself, with code 3."} and not live_trial.is_training
+    assert heard[-1] == {ENDED: f"The training process ended by itself, with code {code}."}
+    assert not live_trial.is_training
     live_trial.train({"seed": 0, "max_steps": 3})
     until(lambda: "done" in kinds(heard))
 
@@ -105,3 +107,6 @@ def test_a_real_trial_gives_what_run_trial_gives_and_leaves_the_notebook_alone(l
     live_trial.train(given | {"settings": {"rank": 0}})
     until(lambda: "refused" in kinds(heard))
     assert heard[-1]["refused"] == "rank must be a whole number, 1 or more, got 0. Take 8 to begin with."
+    live_trial.train(given | {"settings": {"rank": 10**10}})  # 7 TB for a matrix
+    until(lambda: kinds(heard).count("refused") == 2)
+    assert heard[-1]["refused"].startswith("RuntimeError: ") and "memory" in heard[-1]["refused"]

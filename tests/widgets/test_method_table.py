@@ -71,6 +71,8 @@ def test_cards_become_rows_with_the_ends_over_seeds(star, trial_card):
     assert rows[0].values["held_out_loss"] == pytest.approx((0.285, 0.28, 0.29))
     assert rows[0].values["trainable_share"][0] == pytest.approx(100 * 60_000 / 4_500_000)
     assert rows[0].values["saved_mb"][0] == pytest.approx(0.24) and rows[0].values["state_mb"][0] == pytest.approx(0.72)
+    memory = rows_of([trial_card({}, 0, peak_gib=0.9, before_gib=0.35)])[0].values
+    assert (memory["peak_gib"][0], memory["rise_gib"][0]) == pytest.approx((0.9, 0.55))
     grouped = rows_of([*star[:6], trial_card({}, 0, method="full")])
     assert [row.name for row in grouped] == ["lora rank=8", "lora rank=1", "full"]
 

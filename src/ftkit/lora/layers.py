@@ -5,12 +5,13 @@ Knows nothing about models: one layer at a time.
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ftkit import low_rank, targets
+from ftkit import frozen_codes, low_rank, targets
 from ftkit.errors import refusal
 from ftkit.lora.config import check_alpha, check_dropout, check_rank
 
@@ -25,7 +26,8 @@ class LoRALayer(nn.Module):
     gradient is not. Both are float32 (float64 on a float64 base), whatever type the base is stored in.
 
     The steps are peft's, in peft's order, so the results are the same bits. While `low_rank.fewest_steps` is open, as
-    it is in `ftkit.train`, the same is computed in fewer steps and rounded in other places.
+    it is in `ftkit.train`, the same is computed in fewer steps and rounded in other places; over 4-bit codes while
+    `low_rank.over_codes` is open.
 
     Dropout draws from torch's global generator: activation checkpointing runs a layer twice and replays that generator
     alone, so a generator of our own would draw another mask the second time and make the gradients wrong.
@@ -76,8 +78,8 @@ class LoRALayer(nn.Module):
         """Shapes: x (..., in) → (..., out)."""
         if self.unmerged_weight is not None:
             return self.base(x)
-        if low_rank.is_fewest_steps() and self._is_plain(x):
-            weight = self.base.weight.t() if targets.is_transposed(self.base) else self.base.weight
+        weight = self._frozen_weight(x)
+        if weight is not None:
             return low_rank.low_rank_linear(x, weight, self.base.bias, self.lora_A, self.lora_B, self.scaling)
         y, lora_A = self.base(x), self.lora_A
         if not isinstance(y, torch.Tensor):
@@ -110,16 +112,21 @@ class LoRALayer(nn.Module):
     def _start_(self, lora_A: torch.Tensor, lora_B: torch.Tensor, generator: torch.Generator | None) -> None:
         nn.init.kaiming_uniform_(lora_A, a=math.sqrt(5), generator=generator)
 
-    def _is_plain(self, x: torch.Tensor) -> bool:
-        """Whether the hand-written product may stand in for the base layer's own forward."""
+    def _frozen_weight(self, x: torch.Tensor) -> torch.Tensor | Callable | None:
+        """The weight, or what makes it, where the hand-written product may stand in for the steps above."""
         base = self.base
-        return ((type(base) is nn.Linear or targets.is_transposed(base))
-                and "forward" not in vars(base)  # offloading replaces forward
-                and not (base._forward_hooks or base._forward_pre_hooks or base._backward_hooks)
-                and not (self.dropout and self.training) and not base.weight.requires_grad
-                and not (base.bias is not None and base.bias.requires_grad)
-                and x.dtype == base.weight.dtype == self.lora_A.dtype
-                and not torch.is_autocast_enabled(x.device.type))
+        if (not (low_rank.is_fewest_steps() or low_rank.is_over_codes())
+                or "forward" in vars(base)  # offloading replaces forward
+                or base._forward_hooks or base._forward_pre_hooks or base._backward_hooks
+                or (self.dropout and self.training) or base.weight.requires_grad
+                or (base.bias is not None and (base.bias.requires_grad or base.bias.dtype != x.dtype))
+                or torch.is_autocast_enabled(x.device.type)):
+            return None
+        if type(base) is nn.Linear or targets.is_transposed(base):
+            if not (low_rank.is_fewest_steps() and x.dtype == base.weight.dtype == self.lora_A.dtype):
+                return None
+            return base.weight.t() if targets.is_transposed(base) else base.weight
+        return frozen_codes.weight_of(base, x.dtype) if low_rank.is_over_codes() else None
 
 
 class LoRAEmbedding(LoRALayer):

@@ -12,7 +12,7 @@ from pathlib import Path
 import ftkit
 from ftkit.errors import Refusal, refusal, unknown
 from ftkit.files import read_json, write_json
-from ftkit.notebooks.parameters import SCALES
+from ftkit.notebooks.parameters import SCALES, near_files
 from ftkit.notebooks.run import Result, failed, run_notebook, unchanged_result
 
 TINY_LIMIT_S = 900.0  # ten times what a lesson is held to, for machines far slower than two cores
@@ -52,12 +52,14 @@ def find_lesson(name: str, folder: str | Path) -> Path:
     """The notebook of one lesson, named by its stem, by its number, or by a path.
 
     Raises:
-        Refusal: no such lesson.
+        Refusal: no such lesson, or no such file.
     """
     lessons = {path.stem: path for path in lessons_in(folder)}
     if name.endswith(".ipynb") and Path(name).is_file():
         return Path(name)
     stem = Path(name).stem if name.endswith(".ipynb") else name
+    if name.endswith(".ipynb") and (stem not in lessons or Path(name).name != name):
+        raise refusal("notebook", "an existing file, or the name of a lesson", name, near_files(Path(name)))
     numbered = [path for path in lessons.values() if path.stem.split("_")[0] == stem.zfill(2)]
     if stem in lessons or len(numbered) == 1:
         return lessons.get(stem) or numbered[0]

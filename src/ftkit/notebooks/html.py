@@ -7,13 +7,14 @@ import ast
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 from pathlib import Path
 
 import nbformat
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
+from nbconvert.filters import clean_html
 
 from ftkit.scrub import scrub
 
@@ -44,7 +45,13 @@ def _exporter() -> HTMLExporter:
     """One for all pages: it reads its templates when it is first used."""
     log = logging.getLogger(__name__)
     log.setLevel(logging.ERROR)  # nbconvert warns of pictures without a description: they get theirs above
-    return HTMLExporter(template_name="lab", log=log)
+    return HTMLExporter(template_name="lab", log=log, filters={"clean_html": _clean_html})
+
+
+@lru_cache(maxsize=512)
+def _clean_html(code: str) -> str:
+    """nbconvert's filter, the slowest of all; most cells are the same in every run of a notebook."""
+    return clean_html(code)
 
 
 def _without_equations(notebook: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, list[str]]:

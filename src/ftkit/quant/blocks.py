@@ -11,7 +11,7 @@ import torch
 
 from ftkit.errors import refusal, unknown
 from ftkit.quant import codes
-from ftkit.quant.codebooks import DATA_TYPES, dynamic_codebook
+from ftkit.quant.codebooks import DATA_TYPES, dynamic_codebook, dynamic_codebook_on
 
 INPUT_TYPES = (torch.float32, torch.bfloat16, torch.float16)
 SCALES_IN_BLOCK = 256  # scales that share one scale of their own, with double quantisation
@@ -101,7 +101,7 @@ def scales_of(quantised: Quantised) -> torch.Tensor:
     """The scales, one a block, as float32, whether or not they are stored in codes."""
     if quantised.offset is None:
         return quantised.scales
-    values = dynamic_codebook().to(quantised.scales.device)[quantised.scales.int()]
+    values = dynamic_codebook_on(quantised.scales.device)[quantised.scales.int()]
     each = quantised.scale_scales.repeat_interleave(SCALES_IN_BLOCK)[:len(values)]
     return values * each + quantised.offset
 

@@ -144,6 +144,18 @@ def dynamic_codebook() -> torch.Tensor:
     return torch.tensor(sorted(values))
 
 
+@cache
+def codebook_on(data_type: str, device: torch.device) -> torch.Tensor:
+    """The same as `codebook` on a device, made once: not to be written to."""
+    return codebook(data_type).to(device)
+
+
+@cache
+def dynamic_codebook_on(device: torch.device) -> torch.Tensor:
+    """The same as `dynamic_codebook` on a device, made once: not to be written to."""
+    return dynamic_codebook().to(device)
+
+
 _MAKERS = {"nf4": nf4_codebook, "fp4": fp4_codebook, "e2m1": lambda: float_codebook(2, 1),
            "e3m0": lambda: float_codebook(3, 0), "int4": int4_codebook}
 

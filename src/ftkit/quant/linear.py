@@ -13,7 +13,15 @@ from torch.autograd.function import once_differentiable
 
 from ftkit import targets
 from ftkit.errors import refusal
-from ftkit.quant.blocks import Quantised, dequantise, quantise, storage_bytes
+from ftkit.frozen_codes import Codes, by_open_decoder
+from ftkit.quant.blocks import (
+    SCALES_IN_BLOCK,
+    Quantised,
+    dequantise,
+    quantise,
+    storage_bytes,
+)
+from ftkit.quant.codebooks import codebook_on, dynamic_codebook_on
 
 
 class QuantisedLinear(nn.Linear):
@@ -42,13 +50,30 @@ class QuantisedLinear(nn.Linear):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Shapes: x (..., in) → (..., out)."""
-        return _QuantisedProduct.apply(x, self.quantised, self.bias)
+        return _QuantisedProduct.apply(x, self.dequantised, self.bias)
 
     @property
     def quantised(self) -> Quantised:
         """The weight as `dequantise` takes it."""
         return Quantised(self.weight, self.scales, self.shape, self.dtype, self.data_type, self.block_size, self.offset,
                          self.scale_scales)
+
+    def dequantised(self, dtype: torch.dtype) -> torch.Tensor:
+        """W̃ in a type, rounded to the type of the weight that was quantised first."""
+        codes = self.codes()
+        made = None if codes is None else by_open_decoder(codes, dtype)
+        return dequantise(self.quantised).to(dtype) if made is None else made
+
+    def codes(self) -> Codes | None:
+        """The weight as `frozen_codes` takes it; None where it is not in 4-bit codes."""
+        if self.data_type == "int8":
+            return None
+        double, device = {}, self.weight.device
+        if self.offset is not None:
+            double = {"scale_table": dynamic_codebook_on(device), "scale_scales": self.scale_scales,
+                      "scales_in_block": SCALES_IN_BLOCK, "offset": self.offset}
+        return Codes(self.weight.flatten(), codebook_on(self.data_type, device), self.scales, self.block_size,
+                     self.shape, self.dtype, **double)
 
     def extra_repr(self) -> str:
         double = ", double quantisation" if self.offset is not None else ""
@@ -88,16 +113,16 @@ class QuantisedLinear(nn.Linear):
 
 class _QuantisedProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, quantised, bias):
-        ctx.quantised, ctx.has_bias = quantised, bias is not None  # not the weight: 4 bits are kept instead of 32
-        return F.linear(x, dequantise(quantised).to(x.dtype), bias)
+    def forward(ctx, x, make, bias):
+        ctx.make, ctx.has_bias = make, bias is not None  # not the weight: 4 bits are kept instead of 32
+        return F.linear(x, make(x.dtype), bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_y):
         grad_x = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_x = grad_y @ dequantise(ctx.quantised).to(grad_y.dtype)
+            grad_x = grad_y @ ctx.make(grad_y.dtype)
         if ctx.has_bias and ctx.needs_input_grad[2]:
             grad_bias = grad_y.reshape(-1, grad_y.shape[-1]).sum(0)
         return grad_x, None, grad_bias

@@ -14,7 +14,7 @@ from ftkit.evaluate.intervals import Estimate, student_mean
 from ftkit.sweep import settings
 from ftkit.sweep.chance import MOST_SEEDS, POWER, best_of_chance, seeds_needed, seeds_to_leave_zero
 from ftkit.sweep.settings import Setting
-from ftkit.sweep.summary import label_of
+from ftkit.sweep.summary import label_of, lost_words
 from ftkit.units import counted
 
 
@@ -26,8 +26,8 @@ class Side:
         name: what it is called in the text.
         chosen: its best setting by the metric.
         settings: how many there were to choose from.
-        by_chance: by how much the best of so many equal settings beats their mean, by luck alone; None where no
-            setting has two seeds.
+        by_chance: by how much the best of so many equal settings beats their mean, by luck alone: what a seed does to
+            all settings alike is no part of it; None where no setting has two seeds.
         label: the chosen parameters, as far as they differ between all settings of both sides.
     """
 
@@ -72,8 +72,8 @@ class Comparison:
         """All numbers, as JSON can hold them."""
         return {"metric": self.metric, "lower_is_better": self.lower,
                 "sides": [{"name": one.name, "setting": one.chosen.parameters, "scores": one.chosen.scores,
-                           "mean": one.chosen.mean, "spread": one.chosen.spread, "settings": one.settings,
-                           "by_chance": one.by_chance} for one in self.sides],
+                           "lost": list(one.chosen.lost), "mean": one.chosen.mean, "spread": one.chosen.spread,
+                           "settings": one.settings, "by_chance": one.by_chance} for one in self.sides],
                 "difference": _numbers(self.difference), "settled": self.settled, "seeds": list(self.seeds),
                 "unpaired": self.unpaired, "seeds_needed": self.seeds_needed,
                 "test": {name: {**one, "difference": _numbers(one["difference"])} for name, one in self.test.items()}}
@@ -151,12 +151,26 @@ def _side(points: Sequence[Mapping], metric: str, lower: bool, name: str, differ
     if not found:
         raise refusal(f"runs of {name}", f"finished, one at least with {metric}", "none",
                       "Run them to their end first.")
-    spreads = [(len(one.scores), one.spread ** 2) for one in found if one.spread is not None]
-    by_chance = None
-    if spreads:  # the seeds of all settings say together how far a mean scatters
-        variance = sum((n - 1) * square for n, square in spreads) / sum(n - 1 for n, _ in spreads)
+    variance, by_chance = _own_variance(found), None
+    if variance is not None:
         by_chance = best_of_chance(len(found)) * math.sqrt(variance * fmean(1 / len(one.scores) for one in found))
     return Side(name, found[0], len(found), by_chance, label_of(found[0].parameters, differing))
+
+
+def _own_variance(found: Sequence[Setting]) -> float | None:
+    """How far a score scatters that is its setting's own; None where no setting has two seeds.
+
+    Where all settings have two seeds in common, what a seed does to all of them is taken out: it moves none ahead.
+    """
+    common = set.intersection(*(set(one.scores) for one in found))
+    if len(common) > 1 and len(found) > 1:
+        rows = [[one.scores[seed] for seed in sorted(common)] for one in found]
+        of_seed, of_all = [fmean(column) for column in zip(*rows, strict=True)], fmean(map(fmean, rows))
+        own = sum((score - fmean(row) - seed + of_all) ** 2 for row in rows
+                  for score, seed in zip(row, of_seed, strict=True))
+        return own / ((len(rows) - 1) * (len(of_seed) - 1))
+    spreads = [(len(one.scores), one.spread ** 2) for one in found if one.spread is not None]
+    return sum((n - 1) * square for n, square in spreads) / sum(n - 1 for n, _ in spreads) if spreads else None
 
 
 def _test(chosen_a: Setting, chosen_b: Setting) -> dict[str, dict]:
@@ -180,6 +194,7 @@ def _lines(found: Comparison) -> list[str]:
         spread = "" if side.chosen.spread is None else f" ± {side.chosen.spread:.2g}"
         lines.append(f"  {side.name}: {side.chosen.mean:.4g}{spread} over {counted(len(side.chosen.scores), 'seed')}"
                      f"  ({side.label}{f'; the best of {side.settings} settings' if side.settings > 1 else ''})")
+    lines += [f"  {side.name} is {lost}" for side in found.sides if (lost := lost_words(side.chosen, found.metric))]
     lines += [f"  seed {_listed(left)} of {name} has no partner and is left out of the difference"
               for name, left in found.unpaired.items()]
     lines.append(f"{b.name} − {a.name} over {counted(len(found.seeds), 'common seed')}: {_interval(found.difference)}")
@@ -197,6 +212,9 @@ def _verdict(found: Comparison) -> str:
         return "One common seed says nothing about the spread: run both with three seeds or more."
     if found.settled:
         better = found.sides[(found.difference.value < 0) == found.lower]
+        if better.settings > 1:
+            return (f"{better.name} is better on these seeds: the interval leaves 0 out. It does not know that they "
+                    "chose the setting.")
         return f"{better.name} is better: the interval leaves 0 out."
     if needed["power"] is None:
         return f"Not settled: the interval holds 0, and {MOST_SEEDS:,} seeds would not settle a difference this small."

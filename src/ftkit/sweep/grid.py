@@ -4,16 +4,18 @@ Knows nothing about processes or folders. Seeds are part of a point's parameters
 """
 
 import csv
+import io
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from ftkit.decoding import decode
 from ftkit.errors import refusal, unknown
 from ftkit.files import read_json
 from ftkit.sweep.expressions import Constraint, read_constraint
-from ftkit.sweep.targets import SEED, Target, literal
+from ftkit.sweep.targets import NUMBER, SEED, Target, literal
 
 Seeds = int | Sequence[int] | None
 
@@ -95,7 +97,7 @@ def seed_list(seeds: Seeds, target: Target, parameters: Mapping = ()) -> list:
     if SEED in parameters:
         raise refusal("seeds", "given once", f"seeds, and {SEED} as a parameter", "Keep one of the two.")
     if not target.takes_seed:
-        if len(many) == 1:
+        if seeds in (1, [0]):
             return [None]
         raise refusal("seeds", f"left out: {target.name} has no parameter seed", seeds,
                       "Without one, repeats would be the same run.")
@@ -204,15 +206,19 @@ def _constrained(parameters: dict, own: Mapping, constraints: Sequence[Constrain
 def _whole(value: object, name: str, target: Target) -> object:
     """The value as a whole number where one is declared and it is one: 8 / 2 is 4."""
     declared = target.declared.get(name)
-    is_whole = isinstance(value, float) and value.is_integer() and declared is not None and declared.type == "int"
-    return int(value) if is_whole else value
+    takes_whole = declared is not None and declared.type in ("int", NUMBER)
+    return int(value) if takes_whole and isinstance(value, float) and value.is_integer() else value
+
+
+def _text_of(path: Path) -> str:
+    """The text, in whatever encoding a spreadsheet left it."""
+    return decode(path.read_bytes(), path.name)[0]
 
 
 def _csv_points(path: Path, target: Target) -> list[dict]:
     if not path.is_file():
         raise refusal("grid file", "an existing file", str(path), "Check the path.")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(io.StringIO(_text_of(path), newline="")))
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise refusal(f"{path.name}, line {number}", "as many cells as the header", list(row.values()))
@@ -223,7 +229,7 @@ def _line_points(path: Path) -> list[dict]:
     if not path.is_file():
         raise refusal("grid file", "an existing file", str(path), "Check the path.")
     points = []
-    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(_text_of(path).splitlines(), start=1):
         if not line.strip():
             continue
         point = literal(line)

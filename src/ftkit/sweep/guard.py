@@ -71,10 +71,10 @@ def _guard(channel: Connection, given: dict) -> None:
     if not _alone(Path(given["call"]["folder"])):
         tell(channel, {"error": "another process still works on this point"})
         return
+    tell(channel, {"pid": os.getpid()})  # before there is another one that speaks: one message could cut another apart
     work = os.fork()
     if work == 0:
         _leave(_work, channel, given)
-    tell(channel, {"pid": work})
     ended, status, used = 0, 0, None
     while not ended:
         unwanted = channel.poll(POLL_S)  # a word, or the end of the channel

@@ -38,7 +38,9 @@ class Member:
 
     def __post_init__(self):
         for name, config, wanted in (("precision", self.train, "no"), ("activation_checkpointing", self.train, False),
-                                     ("patience", self.train, None), ("modules_to_save", self.lora, ())):
+                                     ("patience", self.train, None), ("logits", self.train, "at_labels"),
+                                     ("quantised_products", self.train, "as_built"), ("compiled", self.train, False),
+                                     ("modules_to_save", self.lora, ())):
             if getattr(config, name) != wanted:
                 raise refusal(name, f"{wanted!r} among fused members", getattr(config, name), "Train it alone.")
         if self.train.grouping == "packed":

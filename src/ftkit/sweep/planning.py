@@ -4,6 +4,7 @@ Knows nothing about running; a `Plan` is plain data.
 """
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +21,7 @@ from ftkit.sweep.processes import run_call
 from ftkit.sweep.pruning import KINDS
 from ftkit.sweep.study import Study
 from ftkit.sweep.targets import NOTEBOOK, Target, find_target
+from ftkit.units import counted
 
 Asked = Grid | Mapping | Sequence | str | Path
 
@@ -38,7 +40,8 @@ class Limits:
 
     def __post_init__(self):
         for name, value in asdict(self).items():
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)
+                                      or not 0 < value < math.inf):
                 raise refusal(name, "more than 0, or left out", value)
 
 
@@ -51,7 +54,7 @@ class Plan:
         points: all that was asked for, named; of a study none is known beforehand.
         out: the sweep's folder.
         limits: of each point.
-        retry: whether failed points run again.
+        retry: whether failed points run again; and, where nothing is pruned, those that were pruned.
         prune: how hopeless points are told, see `pruning`; None runs all to their end.
         gpus: one is given to each point, by CUDA_VISIBLE_DEVICES; empty leaves that alone.
         metric: what the summary and a study go by; None takes the held-out loss, or the only number there is.
@@ -85,9 +88,21 @@ class Plan:
             return list(folders.stored_points(self.out))
         return [folders.read_point(self.out, one) for one in self.points]
 
+    def outdated(self) -> str:
+        """A sentence about finished points that ran other code than today's; empty where there are none.
+
+        They are not run again. The code is that of the target's own file, and not of what it imports.
+        """
+        many = sum(one.status in ("done", "pruned") and one.source not in ("", self.target.source)
+                   for one in self.standing())
+        return many and (f"{counted(many, 'finished point')} ran before {self.target.name} was changed, and "
+                         f"{'stands' if many == 1 else 'stand'} as they were. To run all of it anew, choose another "
+                         "folder with --out.") or ""
+
     def is_todo(self, point: Point) -> bool:
-        """Whether a point is to run: it never came to an end, or it failed and is to be tried again."""
-        return point.status in ("waiting", "running", "stopped") or self.retry and point.status == "failed"
+        """Whether a point is to run: it never came to an end, or it failed or was pruned and is to be tried again."""
+        again = ("failed", "pruned") if self.prune is None else ("failed",)
+        return point.status in ("waiting", "running", "stopped") or self.retry and point.status in again
 
 
 def plan(target: str | Callable | Target, grid: Asked | Study, *, out: str | Path, seeds: Seeds = None,

@@ -36,6 +36,7 @@ class Point:
         elapsed_s: of the last attempt.
         peak_gib: resident peak of its process, where the system tells it.
         attempts: how often it was started.
+        source: a hash of the code that ran, see `Target.source`; empty where it is not known.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Point:
     elapsed_s: float | None = None
     peak_gib: float | None = None
     attempts: int = 0
+    source: str = ""
 
     def __post_init__(self):
         if self.status not in STATUSES:
@@ -68,7 +70,7 @@ def named(settings: Sequence[Mapping], folder: Path | None = None, words: Sequen
     Args:
         words: the parameters that are told in the name; empty takes those that tell the points apart.
     """
-    there = {path.name[-8:]: path.name for path in sorted((folder / POINTS).glob("*"))} if folder else {}
+    there = {name[-8:]: name for name in _names_in(folder)} if folder else {}
     differ = words or _differing(settings)
     usual = {name: Counter(repr(one.get(name)) for one in settings).most_common(1)[0][0] for name in differ}
     points = []
@@ -76,6 +78,12 @@ def named(settings: Sequence[Mapping], folder: Path | None = None, words: Sequen
         key = point_hash(parameters)
         points.append(Point(there.get(key) or _words(parameters, differ, usual) + key, dict(parameters)))
     return points
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Of all points of a folder, those among them that were noted and never begun."""
+    return [*(entry["id"] for entry in read_sweep(folder).get("points", ())),
+            *(path.name for path in sorted((folder / POINTS).glob("*")))]
 
 
 def read_point(folder: Path, point: Point) -> Point:

@@ -69,7 +69,7 @@ def _followed(channel: Connection, process: multiprocessing.Process, clock: _Clo
     while True:
         try:
             message = json.loads(channel.recv_bytes()) if channel.poll(POLL_S) else {}
-        except (EOFError, OSError):
+        except (EOFError, OSError, ValueError):  # the last: a kill cut a message short
             return _reasoned(told, ended)
         told |= message
         if "pid" in message:

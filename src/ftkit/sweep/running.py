@@ -7,6 +7,7 @@ Knows nothing about the command line, nor about what the numbers mean.
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from contextlib import closing
@@ -59,12 +60,17 @@ def run(asked: Plan, executor: Executor, at_once: int = 1) -> Iterator[Step]:
         at_once: so many are given to it at a time.
 
     Raises:
-        Refusal: the folder is another sweep's, or in use; or pruning with an executor that cannot.
+        Refusal: the folder is another sweep's, in use, or not to be written to; or pruning with an executor that
+            cannot.
     """
     if asked.prune and isinstance(executor, executors.Serial):
         raise refusal("executor", "one that can look at a point while it runs, to prune", "serial")
-    asked.out.mkdir(parents=True, exist_ok=True)
-    lock = Lock(asked.out)
+    try:
+        asked.out.mkdir(parents=True, exist_ok=True)
+        lock = Lock(asked.out)
+    except OSError as error:
+        raise refusal(f"sweep folder {asked.out.name}", "one that can be written to", error.strerror,
+                      "Choose another place with --out.") from error
     try:
         folders.begin(asked.out, asked.target.name, asked.points, {"limits": asdict(asked.limits)})
         try:
@@ -116,6 +122,8 @@ def sweep(target: str | Callable, grid: Asked | Study, *, out: str | Path, seeds
     """
     asked = plan(target, grid, out=out, seeds=seeds, fixed=fixed, limits=Limits(limit_s, memory_gib), **more)
     kind = "dask" if dask else executor
+    if outdated := asked.outdated():
+        warnings.warn(outdated, stacklevel=2)
     with executors.opened(kind, jobs, dask) as (where, at_once), closing(run(asked, where, at_once)) as steps:
         for _ in steps:
             pass
@@ -188,7 +196,7 @@ class _Slots:
         limit_s = asked.limits.limit_s
         if limit_s and target.kind == NOTEBOOK:  # its own limit comes first, and keeps what was done
             limit_s += _TO_KEEP_S
-        return Task(point, str(asked.out), call, limit_s, asked.limits.memory_gib)
+        return Task(replace(point, source=target.source), str(asked.out), call, limit_s, asked.limits.memory_gib)
 
     def _end(self, future: Future) -> Point:
         """The point of a finished future; an error of the slot itself is the point's failure."""

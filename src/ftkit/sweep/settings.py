@@ -5,7 +5,6 @@ nothing about how points are run.
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,10 @@ HELD_OUT = "held_out_loss"
 TEST = "test"
 UNREADABLE = "unreadable"
 NOT_THE_SETTING = ("seed", "out_dir")  # parameters of a point that are none of its setting
-_LOWER = ("loss", "perplexity", "error", "forgetting", "seconds", "_s", "_gib", "_bytes")  # endings of metrics
+_LOWER = ("loss", "perplexity", "ppl", "nll", "error", "mse", "mae", "wer", "cer", "forgetting", "seconds", "_s",
+          "_gib", "_bytes")  # endings of metrics
+_RATE = "_per_s"
+_LARGEST = 1e300  # sums of numbers below it are numbers
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Setting:
         parameters: all but the seed.
         points: the finished ones, a seed each.
         scores: the metric by seed.
+        lost: seeds that came to an end without a score: failed, or diverged.
     """
 
     parameters: dict
     points: tuple[dict, ...]
     scores: dict[int, float]
+    lost: tuple[int, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -87,7 +91,7 @@ def key_of(parameters: Mapping) -> str:
 def number_of(point: Mapping, metric: str) -> float | None:
     """A metric of a point where it is a finite number, else None."""
     value = (point.get("metrics") or {}).get(metric)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
     return float(value) if is_number else None
 
 
@@ -105,27 +109,36 @@ def default_metric(points: Iterable[Mapping]) -> str:
         Refusal: there is no finished point, or several numbers and none of them the held-out loss.
     """
     known = numbers_in(points := list(points))
-    if HELD_OUT in known or len(known) == 1:
-        return HELD_OUT if HELD_OUT in known else known[0]
+    if is_metric(points, HELD_OUT) or len(known) == 1:
+        return HELD_OUT if is_metric(points, HELD_OUT) else known[0]
     if not known:
         raise refusal("points", "finished, one at least, with a number among its metrics",
                       ", ".join(sorted({point["status"] for point in points})) or "none")
     raise refusal("metric", "named, since there is no held_out_loss", ", ".join(known))
 
 
+def is_metric(points: Iterable[Mapping], metric: str) -> bool:
+    """Whether a finished point tells the metric, be it a finite number or none."""
+    return any(point["status"] == "done" and metric in (point.get("metrics") or {}) for point in points)
+
+
 def check_metric(points: Iterable[Mapping], metric: str) -> str:
     """The metric, if settings can be chosen by it.
 
     Raises:
-        Refusal: no finished point has it, or it is of the test split.
+        Refusal: no finished point has it as a finite number, or it is of the test split.
     """
     if is_test(metric):
         raise refusal("metric", "one of the held-out split", metric,
                       "What settings are chosen by is no longer a test: keep that split for the one that is chosen.")
-    known = numbers_in(points)
-    if metric not in known:
-        raise unknown("metric", metric, known)
-    return metric
+    known = numbers_in(points := list(points))
+    if metric in known:
+        return metric
+    if is_metric(points, metric):
+        told = next(point["metrics"][metric] for point in points
+                    if point["status"] == "done" and metric in (point.get("metrics") or {}))
+        raise refusal(metric, "a finite number in one finished point at least", told)
+    raise unknown("metric", metric, known)
 
 
 def is_test(metric: str) -> bool:
@@ -140,7 +153,7 @@ def lower_is_better(metric: str) -> bool:
         >>> lower_is_better("held_out_loss"), lower_is_better("clinic")
         (True, False)
     """
-    return metric.endswith(_LOWER)
+    return metric.endswith(_LOWER) and not metric.endswith(_RATE)
 
 
 def ranked(points: Iterable[Mapping], metric: str, lower: bool | None = None) -> list[Setting]:
@@ -195,8 +208,10 @@ _REASONS = {"pruned": "stopped early: others were better at the same step", "run
 def _setting(group: list[Mapping], metric: str) -> Setting:
     scored = {point["parameters"].get("seed", 0): point for point in group
               if point["status"] == "done" and number_of(point, metric) is not None}
+    lost = sorted(point["parameters"].get("seed", 0) for point in group
+                  if point["status"] == "failed" or point["status"] == "done" and number_of(point, metric) is None)
     return Setting(setting_of(group[0]["parameters"]), tuple(scored.values()),
-                   {seed: number_of(point, metric) for seed, point in scored.items()})
+                   {seed: number_of(point, metric) for seed, point in scored.items()}, tuple(lost))
 
 
 def _readable(path: Path, folder: Path, read) -> dict:

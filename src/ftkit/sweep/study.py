@@ -150,8 +150,8 @@ def _proposal(study: Study, known: Sequence[Point], seed: int) -> dict:
     points = [vars(one) for one in known]
     metric = study.metric or (settings.default_metric(points) if settings.numbers_in(points) else settings.HELD_OUT)
     lower = settings.lower_is_better(metric) if study.lower is None else study.lower
-    if settings.numbers_in(points):
-        settings.check_metric(points, metric)
+    if settings.is_test(metric) or settings.numbers_in(points) and not settings.is_metric(points, metric):
+        settings.check_metric(points, metric)  # refuses; a run that diverged has the metric, though no number
     with quietly(), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about constant_liar
         sampler = optuna.samplers.TPESampler(seed=study.seed + seed, constant_liar=True)
@@ -171,12 +171,12 @@ def _trials(points: Sequence[Mapping], metric: str, distributions: Mapping) -> I
     for group in groups.values():
         params = {name: group[0]["parameters"].get(name) for name in distributions}
         scores = [settings.number_of(one, metric) for one in group if one["status"] == "done"]
-        scores = [one for one in scores if one is not None]
-        if all(one["status"] == "done" for one in group) and scores:
+        if None in scores or any(one["status"] in ("failed", "pruned") for one in group):
+            state, value = TrialState.FAIL, None
+        elif len(scores) == len(group):
             state, value = TrialState.COMPLETE, sum(scores) / len(scores)
         else:
-            failed = any(one["status"] in ("failed", "pruned") for one in group)
-            state, value = (TrialState.FAIL if failed else TrialState.RUNNING), None
+            state, value = TrialState.RUNNING, None
         try:
             yield create_trial(state=state, params=params, distributions=dict(distributions), value=value)
         except (ValueError, TypeError):

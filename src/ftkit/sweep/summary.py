@@ -10,12 +10,15 @@ from pathlib import Path
 from ftkit.axes import axes_or_new, finish_, look_of
 from ftkit.errors import Refusal
 from ftkit.files import write_atomic
+from ftkit.fonts import legible
 from ftkit.sweep import settings
 from ftkit.sweep.settings import Setting
 
 COSTS = ("train_s", "seconds", "elapsed_s")  # what a point cost; the first that is there
 TABLE, TEXT, FIGURE = "table.csv", "table.md", "figure.png"
 NAMED = 5  # so many of the best have a legend entry of their own
+_OWN = ("seeds", "seed", "status", "error")  # columns of the table itself
+_LABEL_LENGTH = 80  # characters of a legend entry
 SEED_LOOK = {"linestyle": "none", "marker": ".", "color": "0.7", "zorder": 1}
 _RATIO_FOR_LOG = 8  # from the smallest to the largest value of a parameter
 
@@ -24,8 +27,9 @@ def table(points: Iterable[Mapping], metric: str | None = None, lower: bool | No
     """A pandas table with a row a setting, best first, then a row for each point that is not counted, and why.
 
     Columns: the parameters that differ, the metric's mean, `<metric> spread` (standard deviation over seeds), seeds,
-    the means of all other numbers, status, error. Numbers of the test split are not in it: `compare` tells them once,
-    of the setting that was chosen without them.
+    the means of all other numbers, status, error; a parameter of the name of a later column becomes `param.<name>`.
+    Numbers of the test split are not in it: `compare` tells them once, of the setting that was chosen without them. A
+    setting that lost seeds is ranked by the others, and its error says so.
 
     Args:
         metric: what is compared; None takes the held-out loss, or the only number there is.
@@ -38,32 +42,46 @@ def table(points: Iterable[Mapping], metric: str | None = None, lower: bool | No
 
     points = list(points)
     metric = metric or settings.default_metric(points)
-    names = settings.differing(points)
-    others = [one for one in settings.numbers_in(points) if one != metric and not settings.is_test(one)]
+    others = [one for one in settings.numbers_in(points) if one not in (metric, *_OWN) and not settings.is_test(one)]
+    taken = {metric, f"{metric} spread", *others, *_OWN}
+    names = {name: f"param.{name}" if name in taken else name for name in settings.differing(points)}
     rows = [{**_named(one.parameters, names), metric: one.mean, f"{metric} spread": one.spread,
-             "seeds": len(one.scores), **{name: one.mean_of(name) for name in others}, "status": "done", "error": None}
+             "seeds": len(one.scores), **{name: one.mean_of(name) for name in others}, "status": "done",
+             "error": lost_words(one, metric) or None}
             for one in settings.ranked(points, metric, lower)]
     rows += _rest(points, metric, names)
-    columns = [*names, metric, f"{metric} spread", "seeds", *others, "seed", "status", "error"]
+    columns = [*names.values(), metric, f"{metric} spread", "seeds", *others, "seed", "status", "error"]
     return pandas.DataFrame(rows, columns=columns)
+
+
+def lost_words(setting: Setting, metric: str) -> str:
+    """Which seeds of a setting its mean is without; empty where it has all that came to an end."""
+    seeds = ", ".join(map(str, setting.lost))
+    return f"without seed {seeds}: failed, or no finite {metric}" if seeds else ""
 
 
 def write(folder: str | Path, points: Iterable[Mapping], metric: str | None = None, lower: bool | None = None):
     """The table, written into the sweep's folder as table.csv and table.md.
 
-    Where there is nothing to compare by yet, the points stand in it with their status and no more, and table.md says
-    why: a summary is no reason for a sweep to stop.
+    Under table.md stands which way the settings are ordered. Where there is nothing to compare by yet, the points stand
+    in it with their status and no more, and table.md says why: a summary is no reason for a sweep to stop.
 
     Raises:
         DiskFull: there is no room; the table that was there is whole.
     """
-    folder, points, note = Path(folder), list(points), ""
+    folder, points = Path(folder), list(points)
     try:
+        metric = metric or settings.default_metric(points)
         found = table(points, metric, lower)
+        less = settings.lower_is_better(metric) if lower is None else lower
+        note = f"\nBest first by {metric}: {'lower' if less else 'higher'} is better.\n"
+        if len({point["source"] for point in points if point["status"] == "done" and point.get("source")}) > 1:
+            note += "\nIt was changed meanwhile: not all rows are of the same code, see `source` in each point.json.\n"
     except Refusal as error:
         import pandas
 
-        found, note = pandas.DataFrame(_rest(points, None, settings.differing(points))), f"\n{error}\n"
+        names = {name: f"param.{name}" if name in _OWN else name for name in settings.differing(points)}
+        found, note = pandas.DataFrame(_rest(points, None, names)), f"\n{error}\n"
     write_atomic(folder / TABLE, found.to_csv(index=False))
     write_atomic(folder / TEXT, f"{as_markdown(found)}{note}")
     return found
@@ -153,10 +171,16 @@ def _over_cost(ax, found: Sequence[Setting], names: Sequence[str], metric: str, 
         ax.plot([x] * len(one.scores), list(one.scores.values()), label="one seed", **SEED_LOOK)
         named = place < NAMED
         look = look_of(place) if named else {"color": "0.5", "marker": "o", "markerfacecolor": "none"}
-        words = f"{place + 1}. {label_of(one.parameters, names)}" if named else "mean of another setting"
+        words = _entry(f"{place + 1}. {label_of(one.parameters, names)}") if named else "mean of another setting"
         ax.plot(x, one.mean, linestyle="none", markersize=8, label=words, **look)
     finish_(ax, title, cost or "place", metric, legend={"loc": "upper left", "bbox_to_anchor": (1, 1)})
     return ax
+
+
+def _entry(text: str) -> str:
+    """The text as a legend can hold it: short, no formula, no letter that no font has."""
+    text = " ".join(text.split())
+    return legible(text if len(text) <= _LABEL_LENGTH else f"{text[:_LABEL_LENGTH - 1]}…").replace("$", r"\$")
 
 
 def label_of(parameters: Mapping, names: Iterable[str]) -> str:
@@ -169,16 +193,17 @@ def label_of(parameters: Mapping, names: Iterable[str]) -> str:
     return ", ".join(f"{name} {_cell(parameters[name])}" for name in names if name in parameters) or "all alike"
 
 
-def _rest(points: Sequence[Mapping], metric: str | None, names: Sequence[str]) -> list[dict]:
+def _rest(points: Sequence[Mapping], metric: str | None, names: Mapping[str, str]) -> list[dict]:
     left = settings.left_out(points, metric) if metric else points
     return [{**_named(one["parameters"], names), "seed": one["parameters"].get("seed"), "status": one["status"],
              "error": one.get("error")} for one in left]
 
 
-def _named(parameters: Mapping, names: Iterable[str]) -> dict:
+def _named(parameters: Mapping, names: Mapping[str, str]) -> dict:
+    """The values of the parameters, by their columns."""
     flat = settings.setting_of(parameters)
-    return {name: value if isinstance(value := flat.get(name), int | float | str | None) else json.dumps(value)
-            for name in names}
+    return {column: value if isinstance(value := flat.get(name), int | float | str | None) else json.dumps(value)
+            for name, column in names.items()}
 
 
 def _with_elapsed(point: Mapping) -> dict:

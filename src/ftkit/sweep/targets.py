@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftkit.errors import refusal, unknown
+from ftkit.files import sha256
 from ftkit.notebooks.parameters import TYPES, Parameter, check_parameters, declared_parameters, parse_parameters
 
 SEED, OUT_DIR = "seed", "out_dir"
 NOTEBOOK, FUNCTION = "notebook", "function"
+NUMBER = "number"  # of a parameter without an annotation whose default is whole: dropout=0 takes 0.1 as well
 _HEAVY = {"torch", "transformers", "peft", "ftkit"}
 _FUNCTION_FORM = "Write module:function or file.py:function."
 
@@ -32,11 +34,12 @@ class Target:
         name: how a sweep's folder calls it; holds no path of this machine.
         place: the notebook's file, or what stands before the colon: a module's name or a file.
         function: its name; empty for a notebook.
-        declared: by name; the type is one of `TYPES`, or "any".
+        declared: by name; the type is one of `TYPES`, `NUMBER`, or "any".
         required: parameters without a default.
         is_open: whether it takes other names, too (`**settings`).
         asks: the name of a function beside it that refuses what it would not take, see `find_target`.
         is_heavy: whether it needs torch or what goes with it, by the imports in its file.
+        file: that it stands in.
     """
 
     kind: str
@@ -48,6 +51,19 @@ class Target:
     is_open: bool = False
     asks: str = ""
     is_heavy: bool = True
+    file: str = ""
+
+    @property
+    def source(self) -> str:
+        """A hash of its file as it is now, of a notebook's code alone; what the file imports is not in it."""
+        try:
+            raw = Path(self.file).read_bytes()
+            if self.kind == NOTEBOOK:
+                cells = json.loads(raw)["cells"]
+                raw = json.dumps([cell["source"] for cell in cells if cell["cell_type"] == "code"]).encode()
+        except (OSError, ValueError, KeyError, TypeError):  # gone, or being saved
+            return ""
+        return sha256(raw)[:12]
 
     @property
     def takes_seed(self) -> bool:
@@ -89,6 +105,9 @@ class Target:
             self.check_name(name)
             parameter = self.declared.get(name)
             typed = parameter is not None and parameter.type in TYPES
+            value = _plain(name, value)
+            if parameter is not None and parameter.type == NUMBER and not _is_number(value):
+                raise refusal(name, "a finite number", value, f"Its default is {parameter.default!r}.")
             checked[name] = check_parameters({name: parameter}, {name: value}, self.name)[name] if typed else value
         missing = [name for name in self.required if name not in parameters]
         if missing:
@@ -116,7 +135,7 @@ def find_target(asked: str | Callable) -> Target:
 
     is_file = text.endswith(".ipynb") and Path(text).is_file()
     path = Path(text) if is_file else find_lesson(text, notebooks_folder())
-    return Target(NOTEBOOK, path.stem, str(path.absolute()), "", declared_parameters(path))
+    return Target(NOTEBOOK, path.stem, str(path.absolute()), "", declared_parameters(path), file=str(path.absolute()))
 
 
 def literal(text: str) -> object:
@@ -140,7 +159,7 @@ def _place_of(function: Callable) -> str:
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if module == "__main__":
         module = getattr(sys.modules["__main__"], "__file__", None)
-    if not module or "." in name:
+    if not module or not name.isidentifier():
         raise refusal("target", "a function that stands in a file", name or function,
                       "Other processes have to find it: write it into a file of its own and give file.py:function.")
     return f"{module}:{name}"
@@ -162,7 +181,7 @@ def _function_target(place: str, name: str) -> Target:
     declared, required = _signature(functions[name].args, shown)
     return Target(FUNCTION, shown, str(source.absolute()) if is_file else place, name, declared, required,
                   functions[name].args.kwarg is not None, check if (check := f"check_{name}") in functions else "",
-                  _is_heavy(tree))
+                  _is_heavy(tree), str(source.absolute()))
 
 
 def _module_source(module: str) -> Path:
@@ -198,11 +217,29 @@ def _signature(arguments: ast.arguments, where: str) -> tuple[dict[str, Paramete
     declared, required = {}, []
     for place, default in zip(places, defaults, strict=True):
         value = _literal_of(default)
-        annotated = ast.unparse(place.annotation).strip("'\"") if place.annotation else type(value).__name__
-        declared[place.arg] = Parameter(place.arg, annotated if annotated in TYPES else "any", value)
+        usual = NUMBER if type(value) is int and place.arg != SEED else type(value).__name__
+        kind = ast.unparse(place.annotation).strip("'\"") if place.annotation else usual
+        declared[place.arg] = Parameter(place.arg, kind if kind in (*TYPES, NUMBER) else "any", value)
         if default is None and place.arg != OUT_DIR:
             required.append(place.arg)
     return declared, tuple(one for one in required if one != SEED)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _plain(name: str, value: object) -> object:
+    """The value as a record can hold it: numpy's numbers become Python's, a path its text."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "item") and not getattr(value, "shape", None):
+        value = value.item()
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise refusal(name, "what JSON can hold: a number, text, a list or an object of these", value) from error
+    return value
 
 
 def _literal_of(node: ast.expr | None) -> object:

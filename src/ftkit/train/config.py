@@ -1,6 +1,7 @@
 """The settings of a training. Knows nothing about models, data or the loop."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from ftkit.errors import refusal, unknown
@@ -10,7 +11,11 @@ SCHEDULES = ("constant", "linear", "cosine")
 PRECISIONS = ("no", "bf16", "fp16")
 MATMUL_PRECISIONS = ("auto", "highest", "high", "medium")
 GROUPINGS = ("buckets", "shuffled", "sequential", "packed")
+LOGITS = ("at_labels", "chunked", "all")
+PACKED_ATTENTION = ("mask", "by_segment")
+QUANTISED_PRODUCTS = ("as_built", "fewest", "kept")
 EPOCH = "epoch"
+EVERY = re.compile(r"every:([2-9]|[1-9]\d+)")
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,15 @@ class TrainConfig:
         precision: "no", or mixed precision in "bf16" or (on a GPU) "fp16".
         matmul_precision: of products of float32 matrices, in torch's terms: "highest", "high" or "medium"; "auto" is
             "medium" on CPUs that gain by it (`cpu.matmul_precision`), "highest" on others; on a GPU as torch is set.
-        activation_checkpointing: compute activations again in the backward pass: less memory, about a third slower.
+        activation_checkpointing: compute activations again in the backward pass: less memory, about a third slower;
+            "every:2" in every second layer alone: half as much of both.
+        logits: where they are computed: "at_labels"; "chunked", the same with few of them at a time, which takes less
+            memory where a vocabulary is wide; or "all", at every position, for comparison.
+        packed_attention: of packed rows: "mask", over all pairs of a row; or "by_segment", over those of one example.
+        quantised_products: of LoRA over 4-bit weights: "as_built", the layer's own product and LoRA's in float32;
+            "fewest", both in the activations' type by hand, with the weight made once forward and once backward; or
+            "kept", the same, and a layer that is computed again keeps its weights until its backward pass.
+        compiled: norms, rotary positions, gated activations and 4-bit decoding fused by torch's compiler.
         grouping: "buckets" (rows of like length together), "shuffled", "sequential", or "packed" (several examples a
             row of `seq_len` tokens, none of which sees another).
         seq_len: the most tokens of a row; None takes the longest example.
@@ -65,7 +78,11 @@ class TrainConfig:
     max_grad_norm: float | None = 1.0
     precision: str = "no"
     matmul_precision: str = "auto"
-    activation_checkpointing: bool = False
+    activation_checkpointing: bool | str = False
+    logits: str = "at_labels"
+    packed_attention: str = "mask"
+    quantised_products: str = "as_built"
+    compiled: bool = False
     grouping: str = "buckets"
     seq_len: int | None = None
     eval_every: int | str | None = None
@@ -77,7 +94,8 @@ class TrainConfig:
     def __post_init__(self):
         self._check_numbers()
         for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS), ("precision", PRECISIONS),
-                            ("matmul_precision", MATMUL_PRECISIONS), ("grouping", GROUPINGS)):
+                            ("matmul_precision", MATMUL_PRECISIONS), ("grouping", GROUPINGS), ("logits", LOGITS),
+                            ("packed_attention", PACKED_ATTENTION), ("quantised_products", QUANTISED_PRODUCTS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
         if (self.max_steps is None) == (self.epochs is None):
@@ -91,6 +109,9 @@ class TrainConfig:
                           "Take a tenth of max_steps.")
         if self.patience is not None and self.eval_every is None:
             raise refusal("eval_every", "given together with patience", None, "Take 'epoch', or a tenth of all steps.")
+        if self.packed_attention != "mask" and self.grouping != "packed":
+            raise refusal("packed_attention", "'mask' unless grouping='packed'", self.packed_attention,
+                          "Take grouping='packed' and a seq_len with it.")
         if self.grouping == "packed" and self.seq_len is None:
             raise refusal("seq_len", "given with grouping='packed'", None, "Take twice the longest example.")
 
@@ -112,8 +133,28 @@ class TrainConfig:
         for name in ("weight_decay", "min_delta"):
             if not _number(getattr(self, name)) or getattr(self, name) < 0:
                 raise refusal(name, "a number, 0 or more", getattr(self, name), "Take 0.0.")
-        if not isinstance(self.activation_checkpointing, bool):
-            raise refusal("activation_checkpointing", "True or False", self.activation_checkpointing)
+        every(self.activation_checkpointing)
+        if not isinstance(self.compiled, bool):
+            raise refusal("compiled", "True or False", self.compiled)
+
+
+def every(recompute: bool | str) -> int:
+    """Of how many layers one computes its activations again: 1 for True, 0 for False, 3 for "every:3".
+
+    Raises:
+        Refusal: something else.
+
+    Example:
+        >>> every("every:3"), every(True)
+        (3, 1)
+    """
+    if isinstance(recompute, bool):
+        return int(recompute)
+    match = EVERY.fullmatch(recompute) if isinstance(recompute, str) else None
+    if match is None:
+        raise refusal("activation_checkpointing", "True, False or 'every:<2 or more>'", recompute,
+                      "True does so in all layers, 'every:2' in every second one.")
+    return int(match[1])
 
 
 def _number(value: object) -> bool:

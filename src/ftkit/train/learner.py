@@ -5,21 +5,24 @@ import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
 from torch import nn
 
-from ftkit import cpu, low_rank
+from ftkit import cpu, low_rank, segments
 from ftkit.batches import Batch
+from ftkit.compiled import compiled, refuse_without_compiler
 from ftkit.device import restore_rng_, rng_state, seed_everything
 from ftkit.errors import refusal
 from ftkit.fused import fused
-from ftkit.losses import label_loss
-from ftkit.train.config import TrainConfig
+from ftkit.losses import chunked_loss, label_loss, plain_loss
+from ftkit.train.config import TrainConfig, every
 from ftkit.train.lion import Lion
 from ftkit.train.order import Order
+
+LOSSES = {"at_labels": label_loss, "chunked": chunked_loss, "all": plain_loss}
 
 
 class Learner:
@@ -42,6 +45,7 @@ class Learner:
         cpu.reuse_freed_memory_()
         _check_possible(self.parameters, self.device, model, config)
         self.matmul_precision = matmul_precision(config, self.device)
+        self._loss = LOSSES[config.logits]
         self._accelerator = _accelerator(config.precision, self.device)
         decayed = [one for one in self.parameters.values() if one.dim() > 1]
         others = [one for one in self.parameters.values() if one.dim() <= 1]
@@ -65,7 +69,7 @@ class Learner:
             batch = order.batch(rows).to(self.device)
             with self._fast(batch):
                 with self._autocast():
-                    part = label_loss(self.model, batch)[0] / label_tokens
+                    part = self._loss(self.model, batch)[0] / label_tokens
                 self._accelerator.backward(part)
             loss, real_tokens = loss + part.detach(), real_tokens + batch.real_tokens
         most = self._config.max_grad_norm or math.inf
@@ -85,13 +89,21 @@ class Learner:
             for rows in step.rows:
                 batch = held_out.batch(rows).to(self.device)
                 with self._fast(batch), self._autocast():
-                    part, count = label_loss(self.model, batch)
+                    part, count = self._loss(self.model, batch)
                 total, label_tokens = total + float(part), label_tokens + count
         return total / label_tokens
 
     @contextmanager
     def _fast(self, batch: Batch) -> Iterator[None]:
-        with cpu.matmul(self.matmul_precision), fused(self.model, *batch.input_ids.shape), low_rank.fewest_steps():
+        config, model = self._config, self.model
+        with (cpu.matmul(self.matmul_precision), fused(model, *batch.input_ids.shape), low_rank.fewest_steps(),
+              ExitStack() as chosen):
+            if config.quantised_products != "as_built":
+                chosen.enter_context(low_rank.over_codes())
+            if config.packed_attention == segments.NAME:
+                chosen.enter_context(segments.attending(model, batch))
+            if config.compiled:
+                chosen.enter_context(compiled(model))
             yield
 
     def _autocast(self) -> torch.autocast:
@@ -167,19 +179,24 @@ class Randomness:
 
 
 @contextmanager
-def ready_to_learn(model: nn.Module, recompute: bool) -> Iterator[None]:
+def ready_to_learn(model: nn.Module, recompute: bool | str, keep_weights: bool = False) -> Iterator[None]:
     """While open, a model is in training mode and, if asked to, computes its activations again in the backward pass.
 
     Afterwards both are as they were.
 
     Args:
-        recompute: save memory that way.
+        recompute: save memory that way: True in all layers, "every:3" in one of three, the first among them.
+        keep_weights: keep the weights that a layer makes from codes when it is computed again, until it has passed its
+            gradient on.
     """
     was_training, is_ending = model.training, sys.is_finalizing
     model.train()
-    switch = recompute and not model.is_activation_checkpointing
+    step = every(recompute)
+    switch = step and not model.is_activation_checkpointing
     if switch:
-        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        kept = {"context_fn": low_rank.kept_the_second_time} if keep_weights else {}
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False, **kept},
+                                              every_n_layers=step)
     try:
         yield
     finally:
@@ -237,5 +254,9 @@ def _check_possible(parameters: dict, device: torch.device, model: nn.Module, co
     if config.precision == "fp16" and device.type == "cpu":
         raise refusal("precision", "'no' or 'bf16' on a CPU", config.precision, "fp16 needs a GPU.")
     if config.activation_checkpointing and not hasattr(model, "activation_checkpointing_enable"):
-        raise refusal("activation_checkpointing", f"False for a {type(model).__name__}", True,
-                      "Only models of transformers can do it.")
+        raise refusal("activation_checkpointing", f"False for a {type(model).__name__}",
+                      config.activation_checkpointing, "Only models of transformers can do it.")
+    if config.packed_attention == segments.NAME:
+        segments.check_exchangeable(model)
+    if config.compiled:
+        refuse_without_compiler(device)

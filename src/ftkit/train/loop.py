@@ -113,7 +113,8 @@ class _Training:
             yield from self._resumed()
         if self.progress.finished:
             return
-        with ready_to_learn(self.learner.model, self.config.activation_checkpointing):
+        kept = self.config.quantised_products == "kept"
+        with ready_to_learn(self.learner.model, self.config.activation_checkpointing, kept):
             for step in self.order.steps(done=self.progress.step):
                 yield self._one(step)
                 if self.progress.finished:
@@ -261,7 +262,7 @@ def diverged(name: str, step: int, value: float, config: TrainConfig) -> Refusal
 def _no_memory(error: Exception, step: int, config: TrainConfig) -> Refusal:
     said = str(error).splitlines()[0].partition(". GPU")[0] if str(error) else "no memory"
     rows, ways = config.batch_size, ["a smaller seq_len"]
-    if not config.activation_checkpointing:
+    if config.activation_checkpointing is not True:
         ways.insert(0, "activation_checkpointing=True")
     if rows > 1:
         ways.insert(0, f"batch_size={rows // 2} with accumulation={config.accumulation * 2}, which learns the same")

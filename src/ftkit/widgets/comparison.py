@@ -41,7 +41,8 @@ class Column:
 
 COLUMNS = {
     "trainable_share": Column("trained, % of all", ""),
-    "peak_gib": Column("peak memory, GiB", form=".2f"),
+    "peak_gib": Column("peak memory of the process, GiB", form=".2f"),
+    "rise_gib": Column("rise of memory while training, GiB", form=".2f"),
     "state_mb": Column("gradients and optimizer, MB"),
     "step_cpu_s": Column("processor seconds a step"),
     "train_s": Column("seconds of training"),
@@ -247,6 +248,8 @@ def _metrics(card: Card) -> dict:
     found = dict(card.metrics)
     if found.get("total"):
         found.setdefault("trainable_share", 100 * found.get("trainable", 0) / found["total"])
+    if {"peak_gib", "before_gib"} <= found.keys():
+        found.setdefault("rise_gib", found["peak_gib"] - found["before_gib"])
     if "saved_bytes" in found:
         found.setdefault("saved_mb", found["saved_bytes"] / 1e6)
     if {"optimizer_bytes", "trainable"} <= found.keys():

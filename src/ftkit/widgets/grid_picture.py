@@ -96,6 +96,7 @@ class GridPicture:
         cost, score = MEASURES[self._cost], MEASURES[self._score]
         finish_(axes, "Score against cost", cost.words + (", bytes" if cost.form == "bytes" else ""), score.words,
                 legend={"loc": "upper center", "ncols": 2})
+
     def _give_room_(self, axes, scores: list[float]) -> None:
         """Room for the legend above all points; a logarithmic scale where a few scores would squeeze the others."""
         if not scores:

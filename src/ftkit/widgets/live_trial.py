@@ -80,9 +80,12 @@ class LiveTrial:
     def _listen(self, process: subprocess.Popen) -> None:
         with process.stdout:
             for line in process.stdout:
-                event = json.loads(line)
                 if self._process is not process:
                     return
+                try:
+                    event = json.loads(line)
+                except ValueError:  # it was killed in the middle of a line
+                    break
                 if event.keys() & {"done", "refused"}:
                     self.is_training = False
                 self._hear(event)

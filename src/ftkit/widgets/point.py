@@ -12,6 +12,7 @@ from ftkit.cards import Card
 from ftkit.errors import refusal
 from ftkit.lora.config import LoraConfig
 from ftkit.trials import Trial
+from ftkit.widgets import typed
 from ftkit.widgets.grid import SEED, words
 
 _OF_LORA = {one.name for one in fields(LoraConfig)}
@@ -40,7 +41,7 @@ def parse(name: str, text: str, like: object) -> object:
             raise refusal(name, "true or false", text)
         value = _ANSWERS[text.lower()]
     elif isinstance(like, int | float):
-        value = _number(name, text, whole=isinstance(like, int))
+        value = typed.number(name, text, whole=isinstance(like, int))
     else:
         names = tuple(filter(None, map(str.strip, text.split(","))))
         value = names if len(names) > 1 else "".join(names)
@@ -86,13 +87,6 @@ def parameter_file(chosen: Mapping) -> str:
     given = {**chosen, "point_only": True}
     return "\n".join(f"{name}: {json.dumps(words(value) if isinstance(value, tuple) else value)}"
                      for name, value in given.items())
-
-
-def _number(name: str, text: str, whole: bool) -> float:
-    try:
-        return int(text) if whole else float(text)
-    except ValueError as error:
-        raise refusal(name, "a whole number" if whole else "a number", text) from error
 
 
 def _check(name: str, value: object) -> None:

@@ -6,7 +6,7 @@ A line of JSON in, the fields of `trials.Trial`, and lines of JSON out, each wit
     record     one step, as `train` gives it
     asking     the training is over, and the held-out questions are being asked
     done       the parameters and metrics, as `trials.run_trial` keeps them
-    refused    a sentence: what was asked for cannot be trained
+    refused    a sentence: what was asked for cannot be trained, or failed
 
 It ends with its input, or when nobody reads what it says. Knows nothing about widgets.
 """
@@ -56,6 +56,8 @@ def main() -> int:
                 say(event)
         except Refusal as error:
             say({"refused": str(error)})
+        except Exception as error:  # too little memory, a file that is gone: nobody reads the traceback here
+            say({"refused": f"{type(error).__name__}: {error}"})
     return 0
 
 

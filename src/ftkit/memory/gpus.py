@@ -1,0 +1,95 @@
+"""Graphics cards: how much memory each has, which numbers it computes with, how fast at most, on how many watts.
+
+Knows nothing about models. Memory is what the driver reports; rates are the vendors' for dense products with sums in
+float32; of an Apple computer's memory it is what its system lets the graphics part take.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from ftkit.errors import refusal, unknown
+from ftkit.files import read_json
+from ftkit.memory.setup import Setup
+from ftkit.units import GIB
+
+MIB = 2**20
+_OTHER_NAMES = {"v100": "v100-16", "a100": "a100-80", "3090": "rtx-3090", "4090": "rtx-4090", "apple": "apple-m-16",
+                "t4-16": "t4", "h100-80": "h100", "h200-141": "h200", "l40s-48": "l40s", "a10-24": "a10"}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A graphics card.
+
+    Args:
+        name: as `ftkit plan --gpu` takes it.
+        memory_bytes: that a program can have.
+        types: of numbers that its matrix units or its arithmetic have.
+        flops: operations a second at most, by type; empty where not stated.
+        watts: under load; None where not known.
+        generation: of its vendor.
+    """
+
+    name: str
+    memory_bytes: int
+    types: tuple[str, ...] = ("float32", "float16", "bfloat16")
+    flops: Mapping[str, float] = field(default_factory=dict)
+    watts: float | None = None
+    generation: str = ""
+
+    def refuses(self, setup: Setup) -> str:
+        """The sentence that says what this card cannot compute with, and what to take; empty where there is nothing.
+
+        Example:
+            >>> gpu_named("T4").refuses(Setup(precision="bfloat16"))[:46]
+            'T4 (Turing) has no bfloat16: take float16 for '
+        """
+        wanted = [kind for kind in (setup.precision, setup.mixed) if kind and kind not in self.types]
+        if not wanted:
+            return ""
+        return (f"{self.name} ({self.generation}) has no {wanted[0]}: take float16 for the frozen weights, with what "
+                "is trained in float32 and a loss scale. float16 ends at 65504: a model that was trained in bfloat16 "
+                "may overflow, so look at its first losses.")
+
+
+@cache
+def known_gpus() -> tuple[Gpu, ...]:
+    """All cards of the table.
+
+    Example:
+        >>> [gpu.name for gpu in known_gpus() if gpu.memory_bytes > 100 * 2**30]
+        ['H200']
+    """
+    rows = read_json(Path(str(files("ftkit.memory") / "assets" / "gpus.json")))
+    return tuple(Gpu(row["name"], row["memory_mib"] * MIB, tuple(row["types"]),
+                     {kind: rate * 1e12 for kind, rate in row["tflops"].items()}, row["watts"], row["generation"])
+                 for row in rows)
+
+
+def gpu_named(name: str | float) -> Gpu:
+    """The card with this name, or a card of so many gigabytes (GiB) of which nothing else is known.
+
+    Raises:
+        Refusal: no card has this name, and it is no number of gigabytes.
+
+    Example:
+        >>> gpu_named(24).memory_bytes == 24 * 2**30, gpu_named("a100").name
+        (True, 'A100-80')
+    """
+    text = str(name).strip().lower().replace(" ", "-").removeprefix("nvidia-")
+    if text in _OTHER_NAMES:
+        text = _OTHER_NAMES[text]
+    for gpu in known_gpus():
+        if gpu.name.lower() == text:
+            return gpu
+    number = text.removesuffix("gib").removesuffix("gb").rstrip("-")
+    try:
+        size_gib = float(number)
+    except ValueError:
+        raise unknown("gpu", name, [gpu.name for gpu in known_gpus()], "Or give its gigabytes, such as 24.") from None
+    if not 0 < size_gib < 10_000:
+        raise refusal("gpu", "a name, or a number of gigabytes above 0", name)
+    return Gpu(f"{number} GB", round(size_gib * GIB))

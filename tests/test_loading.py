@@ -1,0 +1,73 @@
+"""Loading weights: what is said meanwhile, and what a stopped load leaves behind."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+
+from ftkit import hub, loading
+from ftkit.errors import Refusal
+from ftkit.progress import Lines
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Lines as if six seconds passed between any two looks at the clock."""
+    ticks = iter(range(0, 10**6, 6))
+    monkeypatch.setattr(loading, "Lines", lambda what: Lines(what, clock=lambda: next(ticks)))
+
+
+@pytest.mark.parametrize("quantization", [None, "nf4"])
+def test_a_load_that_takes_long_says_how_far_it_is_in_at_most_twenty_lines(tmp_path, monkeypatch, capsys, hasty,
+                                                                          quantization, random_checkpoint):
+    hub.load_model(random_checkpoint(tmp_path / "model", "qwen2"), device="cpu", quantization=quantization)
+    lines = capsys.readouterr().out.splitlines()
+    assert 3 <= len(lines) <= 20
+    assert all(line.startswith("loading model: ") and "file 1 of 1" in line for line in lines)
+    assert int(lines[-1].split()[2]) >= 95  # the last 5 % may be done without a line
+
+
+def test_lines_come_seldom_even_if_work_goes_on_for_hours(capsys):
+    ticks = iter(range(10**6))
+    lines = Lines("work", clock=lambda: next(ticks))
+    for done in range(10_000):
+        lines.reach(done / 10_000, "still at it")
+    assert len(capsys.readouterr().out.splitlines()) <= 20
+
+
+def test_a_stopped_load_leaves_nothing_in_memory_and_says_so(tmp_path, monkeypatch, random_checkpoint):
+    from transformers import AutoModelForCausalLM
+
+    held = []
+
+    def stopped(*_, **__):
+        loaded_so_far = torch.nn.Linear(8, 8)
+        held.append(weakref.ref(loaded_so_far))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", stopped)
+    with pytest.raises(KeyboardInterrupt, match="loading model was stopped; nothing of it is left in memory") as caught:
+        loading.load_weights(random_checkpoint(tmp_path / "model", "qwen2"), {})
+    gc.collect()
+    assert held[0]() is None and caught.value.__context__ is None
+
+
+def test_falcon_is_quantised_too_and_computes_what_its_own_layers_compute(tmp_path, random_checkpoint):
+    from transformers import FalconForCausalLM
+    from transformers.models.falcon.modeling_falcon import FalconLinear
+
+    folder, ids = random_checkpoint(tmp_path / "falcon", "falcon", "float32"), torch.tensor([[5, 6, 7]])
+    plain, _ = hub.load_model(folder, device="cpu")
+    theirs = FalconForCausalLM.from_pretrained(folder)
+    assert torch.allclose(plain(ids).logits, theirs(ids).logits, atol=1e-5)  # float32, sums in another order
+    assert type(theirs.transformer.h[0].mlp.dense_h_to_4h) is FalconLinear
+    packed, _ = hub.load_model(folder, device="cpu", quantization="nf4")
+    assert packed.transformer.h[0].mlp.dense_h_to_4h.weight.numel() == 128 * 512 // 2
+
+
+def test_a_model_of_which_no_layer_can_be_quantised_is_refused(tmp_path, random_checkpoint, monkeypatch):
+    monkeypatch.setattr(hub, "kind_of", lambda module: "")
+    with pytest.raises(Refusal, match="quantization must be None for model, got 'nf4'. None of the layers of "
+                                      "Qwen2ForCausalLM is one that can be quantised"):
+        hub.load_model(random_checkpoint(tmp_path / "model"), device="cpu", quantization="nf4")
