@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 TORCH := $(shell grep '^torch==' requirements.lock)
 
-.PHONY: course test mutants lab bench bench-7b bench-gpu pretrain kill-trial
+.PHONY: course test mutants lab bench bench-7b bench-memory bench-gpu pretrain kill-trial
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,9 @@ bench: $(VENV)/.ready    ## measure beside trl, peft and bitsandbytes, the data 
 
 bench-7b: $(VENV)/.ready ## build a 7B of random weights (15 GB of disk), load it in 4 bits, take QLoRA steps, delete it
 	$(BIN)/python benchmarks/bench_7b.py
+
+bench-memory: $(VENV)/.ready ## the planner's error: 26 configurations, 0.5 to 72 billion numbers, on tensors without storage
+	$(BIN)/python benchmarks/memory_error.py
 
 bench-gpu: $(VENV)/.ready ## on an NVIDIA GPU: QLoRA on 7 B architectures beside the usual stack, and fused sweeps
 	$(BIN)/python benchmarks/gpu_7b.py

@@ -103,7 +103,8 @@ def cards_of(points: Sequence[Mapping], folder: Path, jobs: int = JOBS) -> list[
 
 def swept(grid: Mapping, folder: Path, jobs: int = JOBS) -> dict[str, list[Card]]:
     """The cards of each group of a grid of trainings; a training that stands in several groups is run once."""
-    groups = {name: [{**point, "seed": seed} for point in group["points"] for seed in range(grid["seeds"])]
+    groups = {name: [{**point, "seed": seed} for point in group["points"]
+                     for seed in range(group.get("seeds", grid["seeds"]))]
               for name, group in grid["groups"].items()}
     cards_of([point for points in groups.values() for point in points], folder, jobs)
     return {name: cards_of(points, folder, jobs) for name, points in groups.items()}

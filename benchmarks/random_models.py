@@ -15,7 +15,8 @@ SHAPES = {
     "Qwen2.5-7B": ("qwen2", {
         "vocab_size": 152_064, "hidden_size": 3584, "intermediate_size": 18_944, "num_hidden_layers": 28,
         "num_attention_heads": 28, "num_key_value_heads": 4, "max_position_embeddings": 32_768,
-        "rope_theta": 1_000_000.0, "rms_norm_eps": 1e-6, "tie_word_embeddings": False}),
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0}, "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": False}),
     "Llama-2-7B": ("llama", {
         "vocab_size": 32_000, "hidden_size": 4096, "intermediate_size": 11_008, "num_hidden_layers": 32,
         "num_attention_heads": 32, "num_key_value_heads": 32, "max_position_embeddings": 4096,
@@ -47,8 +48,9 @@ def build(name: str, library: str, device: str, layers: int | None = None) -> nn
         library: "bitsandbytes" or "ftkit": whose layers they are. The codes have one layout in both.
         layers: instead of the shape's own number.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, PreTrainedModel
 
+    rename_(PreTrainedModel)
     config = config_of(name, layers)
     torch.manual_seed(0)
     with torch.device("meta"):
@@ -59,10 +61,25 @@ def build(name: str, library: str, device: str, layers: int | None = None) -> nn
         for key, parameter in list(module.named_parameters(recurse=False)):
             if parameter.is_meta:
                 module.register_parameter(key, _drawn(parameter, device, is_norm="norm" in path))
-    rotary = model.model.rotary_emb
-    model.model.rotary_emb = type(rotary)(config=config, device=device)  # its frequencies are computed, not drawn
+    with torch.device(device):
+        model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its frequencies are computed, not drawn
     model.is_loaded_in_4bit = True  # as transformers notes of a model that it loaded, and peft asks for
     return model.requires_grad_(False)
+
+
+def rename_(owner: type) -> None:
+    """Gives models of an older transformers (5.17, say) the names by which ftkit asks for activation checkpointing."""
+    if hasattr(owner, "activation_checkpointing_enable"):
+        return
+
+    def enable(self, activation_checkpointing_kwargs=None, every_n_layers=1):
+        self.gradient_checkpointing_enable(gradient_checkpointing_kwargs=activation_checkpointing_kwargs)
+        for place, layer in enumerate(self.model.layers):
+            layer.gradient_checkpointing = place % every_n_layers == 0
+
+    owner.activation_checkpointing_enable = enable
+    owner.activation_checkpointing_disable = owner.gradient_checkpointing_disable
+    owner.is_activation_checkpointing = owner.is_gradient_checkpointing
 
 
 def product_flops(config, tokens: float, head_positions: float, passes: float) -> float:

@@ -96,3 +96,26 @@ def test_goals_are_reached_missed_or_not_measured(benchmark):
     assert found["tokens/s of Qwen2.5-7B, all layers computed again"] == (12_000.0, True)
     assert found["times the usual stack's tokens/s, Qwen2.5-7B"] == (2.0, True)
     assert found["tokens/s of Llama-2-7B, none computed again"] == (None, None)
+
+
+def test_models_of_an_older_transformers_get_the_newer_names(benchmark):
+    class Older:
+        is_gradient_checkpointing = property(lambda self: self.given is not None)
+        given = None
+
+        def __init__(self):
+            self.model = argparse.Namespace(layers=[argparse.Namespace() for _ in range(3)])
+
+        def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs):
+            self.given = gradient_checkpointing_kwargs
+
+        def gradient_checkpointing_disable(self):
+            self.given = None
+
+    sys.modules["random_models"].rename_(Older)
+    model = Older()
+    model.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=2)
+    assert model.given == {"use_reentrant": False} and model.is_activation_checkpointing
+    assert [layer.gradient_checkpointing for layer in model.model.layers] == [True, False, True]
+    model.activation_checkpointing_disable()
+    assert not model.is_activation_checkpointing

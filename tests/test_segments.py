@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from peft import PromptTuningConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
     FalconConfig,
@@ -15,7 +16,6 @@ from transformers import (
 )
 
 from ftkit import losses, segments
-from ftkit.adapters.prompt import PromptConfig, add_prompt_
 from ftkit.batches import collate, collate_packed
 from ftkit.errors import Refusal
 
@@ -125,8 +125,8 @@ def test_what_cannot_be_attended_to_by_segment_is_refused():
     falcon = a_model(FalconConfig(vocab_size=61, hidden_size=32, num_hidden_layers=1, num_attention_heads=4))
     capped = a_model(Gemma2Config(**SIZES, head_dim=8, attn_logit_softcapping=2.0), "eager")
     dropping = a_model(Qwen2Config(**SIZES, attention_dropout=0.5))
-    prompted = a_model(CONFIGS["qwen2"]())
-    add_prompt_(prompted, PromptConfig(virtual_tokens=2))
+    prompted = get_peft_model(a_model(CONFIGS["qwen2"]()),
+                              PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2))
     for model, words in (
             (falcon, r"packed_attention must be 'mask' for a FalconForCausalLM, got 'by_segment'\. Its attention"),
             (capped, r"packed_attention must be 'mask' for a model with softcap in its attention, got 'by_segment'\."),
@@ -143,3 +143,11 @@ def test_key_heads_may_be_fewer_and_scores_scaled():
     second = torch.softmax(0.3 * query[3:4, 1] @ key[2:4, 0].T, -1) @ value[2:4, 0]  # by hand: token 3, head 1
     torch.testing.assert_close(out[3, 1], second[0], rtol=1e-12, atol=1e-12)
     assert torch.equal(out[0, 0], value[0, 0]) and torch.equal(out[2, 3], value[2, 1])
+
+
+def test_torchs_kernel_for_gpus_has_the_shapes_and_gradients_that_are_asked_of_it():
+    query, key = (torch.empty(8, heads, 64, device="meta", dtype=torch.bfloat16, requires_grad=True)
+                  for heads in (4, 2))
+    out = segments._flash(query, key, key, [5, 3], 0.125)  # no GPU is needed to ask for shapes
+    assert out.shape == query.shape
+    assert [one.shape for one in torch.autograd.grad(out.sum(), (query, key))] == [query.shape, key.shape]

@@ -59,6 +59,16 @@ def fused(model: nn.Module, rows: int, width: int) -> Iterator[None]:
             attentions["sdpa"] = attention
 
 
+@contextmanager
+def masks_apart() -> Iterator[None]:
+    """While open, no mask from before is used, and none made meanwhile afterwards: for tensors that are not real."""
+    _mask.cache_clear()
+    try:
+        yield
+    finally:
+        _mask.cache_clear()
+
+
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
     """The root-mean-square norm.
 

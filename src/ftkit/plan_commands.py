@@ -42,7 +42,8 @@ def _add_memory_(it: argparse.ArgumentParser) -> None:
     it.add_argument("--quantization", help="of the linear layers: nf4, fp4 or int8 (default: as the method has it)")
     it.add_argument("--no-double-quant", dest="double_quant", action="store_false", help="scales in float32")
     it.add_argument("--unquantised", default="", metavar="NAME,NAME", help="linear layers that stay as they are")
-    it.add_argument("--checkpointing", action="store_true", help="compute activations again in the backward pass")
+    it.add_argument("--checkpointing", nargs="?", const=True, default=False, metavar="every:2",
+                    help="compute activations again in the backward pass, in all layers or in every second")
     it.add_argument("--attention", default="flash", help="flash (default), efficient, math or eager")
     it.add_argument("--logits", default="labels", help="at labels (default), chunked, or all positions")
     it.add_argument("--optimizer", default="adamw", help="adamw (default), lion, sgd, adamw8bit, paged_adamw, ...")

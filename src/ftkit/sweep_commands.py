@@ -38,7 +38,7 @@ def add_(command: Callable) -> None:
     it.add_argument("--out", help="the sweep's folder (default: runs/sweep-NAME)")
     it.add_argument("--dry-run", action="store_true", help="say what would run and what it takes; run nothing")
     it.add_argument("--probe", action="store_true", help="run one point, then say what the others take")
-    it.add_argument("--retry", action="store_true", help="run failed points again")
+    it.add_argument("--retry", action="store_true", help="run failed points again; without --prune pruned ones, too")
     it.add_argument("--resume", action="store_true", help="go on with what is in the folder (always so)")
     _add_where_(it)
     _add_choice_(it)
@@ -81,7 +81,7 @@ def sweep(options: argparse.Namespace) -> int:
 
     _price(asked, jobs).refuse_full_disk()
     try:
-        with _terminable(), opened(kind, jobs, options.dask) as where:
+        with _stoppable(), opened(kind, jobs, options.dask) as where:
             _go_through(asked, *where, first=options.probe)
     except KeyboardInterrupt:
         print(f"ftkit: stopped; what is done is in {_shown(asked.out)}/table.md. The same command goes on.",
@@ -226,16 +226,19 @@ def _shown(folder: Path) -> str:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """While open, SIGTERM stops the sweep as Ctrl-C does."""
+def _stoppable() -> Iterator[None]:
+    """While open, SIGTERM stops the sweep as Ctrl-C does; while it stops, neither keeps it from writing its table."""
     def stop(*_: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
+    heard = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in heard if signal.getsignal(number) is not signal.SIG_IGN}
     try:
+        for number in before:
+            signal.signal(number, stop)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -29,6 +29,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "layer_parts": (3, TORCH), "toy_layer": (4, TORCH), "freeze": (4, TORCH), "adapters": (4, {"transformers"} | TORCH),
     "quant": (3, TORCH | {"scipy"}), "quantization": (3, TORCH | {"transformers", "bitsandbytes"}), "loftq": (4, TORCH),
     "tiny": (3, {"transformers", "tokenizers"}),
+    "live_bytes": (2, TORCH), "meter": (7, {"transformers", "peft", "bitsandbytes"} | TORCH),
     "masks": (3, TORCH), "lengths": (3, TORCH),
     "hub": (4, {"transformers", "datasets", "bitsandbytes", "huggingface_hub"} | TORCH),
     "data": (5, {"datasets", "pyarrow", "numpy", "datasketch", "presidio_analyzer", "presidio_anonymizer", "py3langid",

@@ -69,6 +69,12 @@ def test_the_winner_of_many_comes_with_what_luck_alone_gives():
     assert "B is the winner of 2 with one seed each" in str(compare(runs(0.3, 0.4), once))
 
 
+def test_a_winner_of_many_is_called_better_on_the_seeds_that_chose_it():
+    many = [run for rank in (4, 8) for run in runs(*(loss + rank / 1000 for loss in B), rank=rank)]
+    said = str(compare(runs(*A), many))
+    assert "B is better on these seeds: the interval leaves 0 out. It does not know that they chose the" in said
+
+
 def test_luck_that_all_settings_share_puts_none_ahead():
     draw = np.random.default_rng(0)
     leads, told, hard = [], [], 5.0 * np.arange(3)  # a seed that is hard for all

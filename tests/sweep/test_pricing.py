@@ -80,3 +80,12 @@ def test_nothing_to_run_takes_nothing():
 def test_bad_input_is_refused(call, words):
     with pytest.raises(Refusal, match=words):
         call()
+
+
+def test_memory_that_was_not_measured_is_planned_where_the_parameters_name_a_method():
+    points = [{"method": "lora", "rank": rank, "batch_size": 8, "seq_len": 64} for rank in (2, 64)]
+    found, smaller = price(points), price(points[:1])
+    assert found.planned_bytes > smaller.planned_bytes > 0
+    assert "of tensors in the largest point, by ftkit plan" in str(found)
+    assert price(points, estimate={"peak_gib": 1}).planned_bytes is None
+    assert price([{"rank": 2}]).planned_bytes is None and price([{"method": "lora", "rank": 0}]).planned_bytes is None

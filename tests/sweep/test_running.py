@@ -122,6 +122,13 @@ def test_failed_points_run_again_when_asked_for_and_not_before(function):
     assert found["status"][0] == "done" and found["error"][0] == "" and found["attempts"][0] == 2
 
 
+@pytest.mark.parametrize(("asked", "todo"), [
+    ({}, []), ({"retry": True}, ["failed", "pruned"]), ({"retry": True, "prune": "median"}, ["failed"])])
+def test_points_that_were_pruned_can_be_run_to_their_end_without_pruning(function, asked, todo):
+    grid = plan(function(), {"x": [1]}, out="out", **asked)
+    assert [status for status in ("done", "failed", "pruned") if grid.is_todo(Point("a", {}, status))] == todo
+
+
 def test_after_a_change_of_the_function_finished_points_stand_and_it_is_said(function):
     text = function("def f(x: int):\n    return {'loss': x}\n")
     sweep(text, {"x": [1]}, out="out")
@@ -173,6 +180,25 @@ def test_a_sweep_that_is_stopped_or_killed_leaves_a_table_and_no_process(functio
         assert "The same command goes on." in Path("said.txt").read_text()
     again = plan("swept.py:f", [{"x": 1, "how": "ok"}, {"x": 1, "how": "hang"}], out="out")
     assert [again.is_todo(point) for point in again.standing()] == [False, True]
+
+
+def test_a_second_and_a_third_ctrl_c_do_not_keep_a_sweep_from_its_table(function):
+    words = [sys.executable, "-m", "ftkit.cli", "sweep", function(), "--grid", "x=1,2", "-p", "how=hang", "--out",
+             "out"]
+    with open("said.txt", "w") as said:
+        started = subprocess.Popen(words, env=kernel_env({}), stdout=said, stderr=said)
+    try:
+        pids = wait_for(lambda: pids_in(Path("out")), Path("said.txt"))
+        while started.poll() is None and not Path("out/table.md").is_file():  # somebody leans on the key
+            started.send_signal(signal.SIGINT)
+            time.sleep(0.02)
+        assert started.wait(WAIT_S) == 130
+    finally:
+        started.kill()
+    said = Path("said.txt").read_text()
+    assert "The same command goes on." in said and "Traceback" not in said, said
+    assert "the sweep was stopped" in Path("out/table.md").read_text()
+    assert record("out", x=1)["status"] == "stopped" and not any(map(is_alive, pids))
 
 
 def test_two_sweeps_do_not_write_to_one_folder(function):
@@ -337,3 +363,19 @@ def test_a_sweep_that_cannot_be_is_refused_and_writes_nothing(function, more, wo
     with pytest.raises(Refusal, match=words):
         plan(text, more.pop("grid", {"x": [1]}), out=more.pop("out", "out"), limits=Limits(**limits), **more)
     assert not Path("out").exists()
+
+
+def test_a_slot_that_is_given_a_point_again_after_it_was_done_runs_nothing(function):
+    asked = plan(function(), {"x": [1]}, seeds=1, out="out")
+    given = []
+
+    class Twice(executors.Serial):
+        """One that, like Dask after the death of a worker, runs what was done a moment before."""
+
+        def submit(self, slot, /, *arguments, **named):
+            given.append(super().submit(slot, *arguments, **named).result())
+            return super().submit(slot, *arguments, **named)
+
+    with closing(run(asked, Twice())) as steps:
+        assert [step.point for step in steps] == given
+    assert list(starts(Path("out")).values()) == [1] and record("out", x=1)["attempts"] == 1

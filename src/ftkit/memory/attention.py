@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ftkit.memory import ops
 from ftkit.memory.ledger import Ledger, Storage, Tensor, made, scratch
+from ftkit.memory.ops import FLOAT
 
-FLOAT = 4
 ALIGNED_ROWS = 128  # the flash kernel rounds rows up to so many places, where it sums in float32
 ALIGNED_SUMS = 32  # the memory-efficient one, where it keeps one number a query
 
@@ -25,7 +25,7 @@ class Attention:
         head_dim: numbers of a head.
         softcap: scores are bent.
         dropout: of the shares.
-        upcasts: whether eager attention computes its shares in float32.
+        upcasts: what eager attention computes in float32: "shares", "scores" (queries and keys, too) or "" (nothing).
         apart: whether rows lie apart in memory, so that products copy their inputs.
     """
 
@@ -36,7 +36,7 @@ class Attention:
     head_dim: int
     softcap: bool = False
     dropout: float = 0.0
-    upcasts: bool = True
+    upcasts: str = "shares"
     apart: bool = False
 
     @property
@@ -117,7 +117,9 @@ def _rounded(count: int, granule: int) -> int:
 
 def _eager(ledger: Ledger, how: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Scores, shares and their products, each a tensor of its own, as transformers writes it."""
-    key, value = ops.repeated(ledger, key, how.groups), ops.repeated(ledger, value, how.groups)
+    kind, key, value = query.kind, ops.repeated(ledger, key, how.groups), ops.repeated(ledger, value, how.groups)
+    if how.upcasts == "scores":
+        query, key = ops.to(ledger, query, FLOAT), ops.to(ledger, key, FLOAT)
     scores = ops.matmul(ledger, _close(ledger, how, query), _close(ledger, how, key), how.scores)
     scores = ops.scaled(ledger, scores)
     if how.softcap:
@@ -126,7 +128,7 @@ def _eager(ledger: Ledger, how: Attention, query: Tensor, key: Tensor, value: Te
         scores = ops.scaled(ledger, scores)
     if mask is not None:
         scores = ops.add(ledger, scores, mask)
-    shares = _shares(ledger, how, scores, query.kind)
+    shares = _shares(ledger, how, scores, kind)
     del scores
     shares = ops.dropout(ledger, shares, how.dropout)
     out = ops.matmul(ledger, shares, _close(ledger, how, value), query.numel)
@@ -153,7 +155,6 @@ def _math(ledger: Ledger, how: Attention, query: Tensor, key: Tensor, value: Ten
     shares = ops.softmax(ledger, scores, FLOAT)
     empty = Storage(ledger, how.scores, ledger.part)  # one byte a score: is it minus infinity
     del scores, empty
-    shares = ops.mul(ledger, shares, ops.constant(ledger, how.queries, 1))
     out = ops.matmul(ledger, shares, _close(ledger, how, value), query.numel)
     return ops.to(ledger, ops.copied(ledger, out), kind)
 

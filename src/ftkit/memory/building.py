@@ -9,10 +9,9 @@ from ftkit.memory.chosen import Chosen, Layer, chosen
 from ftkit.memory.counting import bytes_of_linear, held_type
 from ftkit.memory.layers import Matrix
 from ftkit.memory.ledger import Leaf, Ledger, Storage, Tensor
+from ftkit.memory.ops import FLOAT
 from ftkit.memory.setup import TYPES, Setup
 from ftkit.memory.shape import Linear, Norm, Shape
-
-FLOAT = 4
 
 
 @dataclass
@@ -72,12 +71,13 @@ def built(shape: Shape, setup: Setup, ledger: Ledger, peft: bool = False) -> Dec
         peft: LoRA as peft computes it, else as ftkit does.
     """
     found, decoder = chosen(shape, setup), Decoder(shape, setup, ledger, peft)
-    for layer in found.layers:
-        decoder.layers.append(_layer(decoder, layer))
     table = _tensor(decoder, shape.vocab * shape.hidden, decoder.held, found.outside)
     decoder.embedding = _outer(decoder, found, table, shape.embedding_name, shape.hidden)
     if shape.positions:
         decoder.positions = _tensor(decoder, shape.positions * shape.hidden, decoder.held, found.outside)
+    for layer in found.layers:
+        decoder.layers.append(_layer(decoder, layer))
+        decoder.buffers.append(Storage(ledger, shape.mask_bytes, "buffers"))
     if shape.final_norm:
         decoder.final_norm = _norm(decoder, shape.final_norm, found.outside, found.outside or found.final_bias)
     own = table if shape.tied else _tensor(decoder, shape.vocab * shape.hidden, decoder.held, found.outside)

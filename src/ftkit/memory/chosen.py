@@ -114,7 +114,8 @@ def _prompt(shape: Shape, setup: Setup, layers: list[Layer]) -> Chosen:
 
 def _prefix(shape: Shape, setup: Setup, layers: list[Layer]) -> Chosen:
     tokens, width = setup.setting("virtual_tokens"), setup.setting("projection")
-    one, every = shape.kv_heads * shape.head_dim, 2 * shape.layers * shape.kv_heads * shape.head_dim
+    one = shape.cached_heads * shape.head_dim
+    every = 2 * shape.layers * one
     if not width:
         return Chosen(tuple(layers), virtual=(tokens * every,))
     return Chosen(tuple(layers), virtual=(tokens * one, one * width + width, width * every + every))

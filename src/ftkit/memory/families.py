@@ -96,21 +96,22 @@ def _gpt2(keys: Keys) -> Shape:
                   tied=bool(keys.get("tie_word_embeddings", True)),
                   positions=keys.number("n_positions", "max_position_embeddings"),
                   activation=str(keys.get("activation_function", "gelu_new")),
-                  dropout=float(keys.get("resid_pdrop", 0.1)), attention_dropout=float(keys.get("attn_pdrop", 0.1)),
+                  upcasts="", dropout=float(keys.get("resid_pdrop", 0.1)),
+                  attention_dropout=float(keys.get("attn_pdrop", 0.1)),
                   embedding_dropout=float(keys.get("embd_pdrop", 0.1)))
 
 
 def _gpt_neo(keys: Keys) -> Shape:
     hidden, heads = keys.number("hidden_size"), keys.number("num_heads", "num_attention_heads")
-    within = "attn.attention"
+    within, places = "attn.attention", keys.number("max_position_embeddings")
     return _plain(keys, heads=heads, layers=keys.number("num_layers", "num_hidden_layers"), hidden=hidden,
                   wide=keys.number("intermediate_size", default=4 * hidden), qkv=tuple(
                       Linear(f"{within}.{name}_proj", hidden, hidden, False, ATTENTION) for name in "kvq"),
                   out=Linear(f"{within}.out_proj", hidden, hidden, True, ATTENTION), mlp=("mlp.c_fc", "mlp.c_proj"),
                   norms=("ln_1", "ln_2"), bias=True, last="transformer.ln_f", stack="transformer.h",
-                  embedding_name="transformer.wte",
-                  tied=bool(keys.get("tie_word_embeddings", True)), positions=keys.number("max_position_embeddings"),
-                  activation=str(keys.get("activation_function", "gelu_new")), qkv_form="apart",
+                  embedding_name="transformer.wte", tied=bool(keys.get("tie_word_embeddings", True)),
+                  positions=places, upcasts="scores", mask_bytes=places * places, qkv_form="apart",
+                  activation=str(keys.get("activation_function", "gelu_new")),
                   dropout=float(keys.get("resid_dropout", 0.0)),
                   attention_dropout=float(keys.get("attention_dropout", 0.0)),
                   embedding_dropout=float(keys.get("embed_dropout", 0.0)), attends_by_itself="eager")
@@ -149,7 +150,7 @@ def _falcon(keys: Keys) -> Shape:
                    norms=("ln_attn", "ln_mlp") if two else ("post_attention_layernorm", "input_layernorm"),
                    last="transformer.ln_f", stack="transformer.h", embedding_name="transformer.word_embeddings",
                    tied=bool(keys.get("tie_word_embeddings", True)), activation=str(keys.get("activation", "gelu")),
-                   rotary=0 if keys.get("alibi", False) else head_dim, parallel=parallel, qkv_form="falcon",
+                   rotary=0 if keys.get("alibi", False) else head_dim, parallel=parallel, qkv_form="falcon", upcasts="",
                    dropout=float(keys.get("hidden_dropout", 0.0)),
                    attends_by_itself="math" if kv_heads == 1 else "eager" if keys.get("alibi", False) else "")
     return replace(shape, norms=shape.norms[1:]) if parallel and not two else shape

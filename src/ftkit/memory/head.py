@@ -6,46 +6,64 @@ Knows nothing about layers.
 from ftkit.memory import layers, ops
 from ftkit.memory.building import Decoder
 from ftkit.memory.ledger import Storage, Tensor, made, scratch
+from ftkit.memory.ops import FLOAT
 
-FLOAT = 4
 CHUNK_LOGITS = 2**25  # the most at a time where a loss is computed in chunks
 
 
-def loss_at(decoder: Decoder, states: Tensor) -> Tensor:
-    """The loss of the last states, a tensor of one number.
+def loss_of_states(decoder: Decoder, states: list[Tensor]) -> Tensor:
+    """The loss, a tensor of one number.
 
     Args:
-        states: of all places of a micro-batch.
+        states: the last ones, alone in a list, from which they are taken: they are gone once the logits are there,
+            where nothing else holds them.
     """
-    ledger, shape, setup = decoder.ledger, decoder.shape, decoder.setup
-    count = setup.batch_size * setup.seq_len if setup.logits == "all" else setup.label_tokens
+    setup = decoder.setup
     if setup.logits == "chunked":
-        return _chunked(decoder, states, count)
-    if setup.logits == "labels":
-        states = ops.picked(ledger, states, count * shape.hidden)
+        return _chunked(decoder, states.pop())
+    if setup.logits == "all":  # the model's own forward pass, which holds them as long as it lasts
+        return _cross_entropy(decoder, _logits(decoder, states[0]))
+    return _cross_entropy(decoder, _logits(decoder, _picked(decoder, states.pop())))
+
+
+def _picked(decoder: Decoder, states: Tensor) -> Tensor:
+    return ops.picked(decoder.ledger, states, decoder.setup.label_tokens * decoder.shape.hidden)
+
+
+def _logits(decoder: Decoder, states: Tensor) -> Tensor:
+    ledger = decoder.ledger
     logits = layers.linear(ledger, states, decoder.head)
-    if shape.softcap:
+    if decoder.shape.softcap:
         logits = ops.scaled(ledger, ops.activation(ledger, ops.scaled(ledger, logits), "tanh"))
-    wide = ops.to(ledger, logits, FLOAT)
-    return _cross_entropy(decoder, wide)
+    return logits
 
 
 def _cross_entropy(decoder: Decoder, logits: Tensor) -> Tensor:
-    """log softmax, whose result is saved, and one number of each row."""
+    """log softmax in float32, whose result is saved, and one number of each row."""
     ledger = decoder.ledger
-    logs = ops.softmax(ledger, logits, FLOAT)
+    wide = ops.to(ledger, logits, FLOAT)
+    logs = ops.softmax(ledger, wide, FLOAT)
     size = logs.numel * FLOAT
     return made(ledger, 1, FLOAT, [logs], lambda grads, wants: [scratch(ledger, size)])
 
 
-def _chunked(decoder: Decoder, states: Tensor, count: int) -> Tensor:
-    """The loss some label positions at a time: the gradient of their states is made in the forward pass."""
-    ledger, shape = decoder.ledger, decoder.shape
+def _chunked(decoder: Decoder, states: Tensor) -> Tensor:
+    """The loss some label positions at a time: the gradient of their states is made in the forward pass, and kept."""
+    ledger, shape, head = decoder.ledger, decoder.shape, decoder.head.weight
+    count = decoder.setup.label_tokens
     chunk = min(count, max(1, CHUNK_LOGITS // shape.vocab))
-    picked = ops.picked(ledger, states, count * shape.hidden)
-    logits = Storage(ledger, chunk * shape.vocab * (picked.kind if picked.kind < FLOAT else 0), "logits")
-    wide = [Storage(ledger, chunk * shape.vocab * FLOAT, "logits") for _ in range(2)]
-    del logits, wide
-    size = picked.numel * picked.kind
-    kept = Storage(ledger, size, "logits")
-    return made(ledger, 1, FLOAT, [picked], lambda grads, wants: [scratch(ledger, size)], [kept])
+    picked = _picked(decoder, states)
+    del states
+    sizes = [picked.numel * picked.kind, head.numel * head.kind]
+    kept = [Storage(ledger, size, "logits") for size, one in zip(sizes, (picked, head), strict=True)
+            if one is picked or one.edge is not None]
+    logits = _chunk(decoder, chunk * shape.vocab, picked.kind, count > chunk)
+    del logits
+    return made(ledger, 1, FLOAT, [picked, head], lambda grads, wants: [
+        scratch(ledger, size) if want else None for size, want in zip(sizes, wants, strict=True)], kept)
+
+
+def _chunk(decoder: Decoder, logits: int, kind: int, several: bool) -> list[Storage]:
+    """A chunk's logits, their float32 copy, their gradient, and what is there still of the chunk before."""
+    sizes = [kind, FLOAT, kind * (kind < FLOAT), kind * several]
+    return [Storage(decoder.ledger, logits * size, "logits") for size in sizes]

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from ftkit.memory import layers, ops
 from ftkit.memory.attention import Attention, attend, partly_rotated, rotated
 from ftkit.memory.building import Decoder
-from ftkit.memory.head import loss_at
+from ftkit.memory.head import loss_of_states
 from ftkit.memory.ledger import Storage, Tensor, checkpointed
+from ftkit.memory.ops import FLOAT
 from ftkit.memory.shape import ATTENTION, MLP
 
-FLOAT, IDS = 4, 8
+IDS = 8  # bytes of a token's number
 
 
 @dataclass
@@ -48,9 +49,9 @@ def loss_of(decoder: Decoder) -> Tensor:
     ledger.where, ledger.part = ("forward", None), "activations"
     ids = Storage(ledger, setup.batch_size * setup.seq_len * IDS, "buffers")
     labels = Storage(ledger, setup.batch_size * setup.seq_len * IDS, "buffers")
-    states = _decoded(decoder)
+    states = [_decoded(decoder)]
     ledger.where, ledger.part = ("loss", None), "logits"
-    loss = loss_at(decoder, states)
+    loss = loss_of_states(decoder, states)
     del ids, labels
     ledger.part = "activations"
     return loss
@@ -81,7 +82,7 @@ def _decoded(decoder: Decoder) -> Tensor:
         def layer(x: Tensor, place: int = place) -> Tensor:
             return _layer(decoder, batch, place, x)
 
-        states = checkpointed(ledger, layer, states) if setup.checkpointing else layer(states)
+        states = checkpointed(ledger, layer, states) if setup.recomputes(place) else layer(states)
         ledger.kept_by_layer.append(ledger.live - before)
     ledger.where = ("forward", None)
     states = _normed(decoder, states, decoder.final_norm) if decoder.final_norm else states
@@ -106,7 +107,7 @@ def _prefix(decoder: Decoder, kind: int) -> tuple[Tensor, ...]:
     ledger, shape, parts = decoder.ledger, decoder.shape, decoder.virtual
     every = parts[0]
     if len(parts) > 1:
-        inside, tokens = shape.kv_heads * shape.head_dim, decoder.setup.setting("virtual_tokens")
+        inside, tokens = shape.cached_heads * shape.head_dim, decoder.setup.setting("virtual_tokens")
         width = parts[1].numel // (inside + 1)
         weights = [Tensor(one.store, one.numel // (rows + 1) * rows, one.kind, one.edge)
                    for one, rows in ((parts[1], inside), (parts[2], width))]
@@ -201,7 +202,7 @@ def _attention(decoder: Decoder, batch: Batch, place: int, x: Tensor) -> Tensor:
     way = "efficient" if _way(decoder) == "flash" and (query.kind == FLOAT or batch.mask is not None) else _way(decoder)
     groups = query.numel // batch.rows // batch.width * (batch.front + batch.width) * batch.rows // key.numel
     how = Attention(way, batch.tokens * shape.heads, batch.front + batch.width, groups, shape.head_dim, shape.softcap,
-                    shape.attention_dropout, shape.norm != "layer", batch.rows > 1)
+                    shape.attention_dropout, shape.upcasts, batch.rows > 1)
     out = attend(ledger, how, query, key, value, batch.mask)
     del query, key, value
     out = layers.linear(ledger, out, matrices[_last(shape, ATTENTION)])

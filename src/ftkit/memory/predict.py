@@ -7,14 +7,15 @@ cards and what fits on them.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ftkit.errors import refusal, unknown
 from ftkit.memory.building import Decoder, built
-from ftkit.memory.counting import count, weight_bytes
+from ftkit.memory.counting import bytes_of_linear, count, weight_bytes
 from ftkit.memory.ledger import PARTS, Ledger, Storage, Tensor, backward, scratch
+from ftkit.memory.ops import FLOAT
 from ftkit.memory.passing import loss_of
 from ftkit.memory.setup import Setup
 from ftkit.memory.shape import Shape, shape_of
 
-FLOAT = 4
 CUDA_CONTEXT_BYTES = 500 * 2**20
 SMALLEST_8BIT, BLOCK_8BIT = 4096, 256  # numbers from which on bitsandbytes quantises states; numbers to a scale
 WAYS = ("ours", "peft")
@@ -60,6 +61,9 @@ def predict(model: Shape | Mapping | object, setup: Setup, way: str = "ours") ->
         setup: how it is trained.
         way: "ours", as ftkit trains, or "peft" for LoRA as peft computes it.
 
+    Raises:
+        Refusal: a family, a name or a way that is not known here.
+
     Example:
         >>> from ftkit.memory.models import model_named
         >>> found = predict(model_named("llama-2-7b"), Setup("qlora", {"rank": 16}, checkpointing=True))
@@ -68,18 +72,24 @@ def predict(model: Shape | Mapping | object, setup: Setup, way: str = "ours") ->
 
     Taught in: 09_memory_and_cost
     """
+    if way not in WAYS:
+        raise unknown("way", way, WAYS)
     shape = as_shape(model)
+    if shape.positions and setup.seq_len > shape.positions:
+        raise refusal("seq_len", f"{shape.positions} or less, the places that this model knows", setup.seq_len)
     ledger = Ledger()
     decoder = built(shape, setup, ledger, way == "peft")
-    states = _states(decoder)
-    activations = _micro_batches(decoder)
+    states = [*_states(decoder), *_of_ranks(decoder)]
+    loss = _micro_batches(decoder)
+    if decoder.peft:
+        del loss
     _optimizer_step(decoder, states)
     counts = count(shape, setup)
     moments: dict[str, int] = {}
     for (name, _), highest in ledger.tops.items():
         moments[name] = max(highest, moments.get(name, 0))
     return Memory(ledger.peak, _words(ledger.peak_where, shape), {part: ledger.at_peak[part] for part in PARTS},
-                  moments, activations, weight_bytes(shape, setup), counts.trainable, counts.total)
+                  moments, tuple(ledger.kept_by_layer), weight_bytes(shape, setup), counts.trainable, counts.total)
 
 
 def as_shape(model: Shape | Mapping | object) -> Shape:
@@ -89,16 +99,18 @@ def as_shape(model: Shape | Mapping | object) -> Shape:
     return shape_of(model if isinstance(model, Mapping) else getattr(model, "config", model))
 
 
-def _micro_batches(decoder: Decoder) -> tuple[int, ...]:
-    """Forward and backward, twice where gradients gather over several micro-batches; what each layer kept."""
-    ledger, kept = decoder.ledger, ()
+def _micro_batches(decoder: Decoder) -> Tensor:
+    """Forward and backward, twice where gradients gather over several micro-batches.
+
+    The last loss, which ftkit holds until its optimizer step is over, and the one before until the next is there.
+    """
+    ledger, loss = decoder.ledger, None
     for _ in range(min(decoder.setup.accumulation, 2)):
+        loss = None if decoder.peft else loss
         loss = loss_of(decoder)
-        kept = kept or tuple(ledger.kept_by_layer)
         if loss.edge is not None:
             backward(ledger, loss.edge, scratch(ledger, FLOAT))
-        del loss
-    return kept
+    return loss
 
 
 def _states(decoder: Decoder) -> list[Storage]:
@@ -110,6 +122,21 @@ def _states(decoder: Decoder) -> list[Storage]:
     sizes = [-(-_state_bytes(setup.optimizer, one) // shares) for one in decoder.trained]
     paged = setup.optimizer.startswith("paged")  # in the host's memory until the step
     return [] if paged else [Storage(decoder.ledger, size, "optimizer") for size in sizes]
+
+
+def _of_ranks(decoder: Decoder) -> list[Storage]:
+    """What several processes hold beside their shares: buckets of gradients to exchange, or a layer put together.
+
+    As torch's DistributedDataParallel and DeepSpeed's ZeRO 3 are described; not compared with a measurement.
+    """
+    setup, ledger = decoder.setup, decoder.ledger
+    if setup.ranks > 1 and setup.sharding in ("none", "zero1"):
+        return [Storage(ledger, sum(one.numel * one.kind for one in decoder.trained), "gradients")]
+    if setup.sharding == "zero3":
+        one = sum(sum(bytes_of_linear(linear, setup, bool(setup.quantization)).values())
+                  for linear in decoder.shape.linears)
+        return [Storage(ledger, one, "scratch")]
+    return []
 
 
 def _state_bytes(optimizer: str, parameter: Tensor) -> int:
@@ -125,11 +152,14 @@ def _state_bytes(optimizer: str, parameter: Tensor) -> int:
 def _optimizer_step(decoder: Decoder, states: list[Storage]) -> None:
     ledger, setup = decoder.ledger, decoder.setup
     ledger.where = ("optimizer", None)
-    if setup.optimizer == "lion" and decoder.trained:
-        scratch(ledger, max(one.numel * one.kind for one in decoder.trained))
+    if setup.optimizer == "lion":  # a direction for each parameter, the last one's there until the next one is
+        direction = None
+        for one in (one for one in decoder.trained if one.numel > decoder.shape.hidden):
+            direction = scratch(ledger, one.numel * one.kind)
+        del direction
     if setup.optimizer.startswith("paged"):
         states += [Storage(ledger, _state_bytes(setup.optimizer, one), "optimizer") for one in decoder.trained]
-    ledger.enter(0, "optimizer")
+    ledger.enter(0, "optimizer")  # so that this moment is looked at, too
 
 
 def _words(where: tuple, shape: Shape) -> str:

@@ -1,5 +1,6 @@
 """The settings of a training that decide its memory. Knows nothing about models, bytes or cards."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
@@ -25,6 +26,7 @@ METHODS: dict[str, dict] = {
     "lora": LORA, "qlora": LORA, "lora8bit": LORA,
 }
 """What each method's settings are called, and what stands for those left out: those of `methods.prepare`."""
+EVERY = re.compile(r"every:([2-9]|[1-9]\d+)")
 BASES = {"qlora": "nf4", "lora8bit": "int8"}
 
 
@@ -44,7 +46,7 @@ class Setup:
         quantization: of the linear layers: "nf4", "fp4", "int8" or None; qlora means "nf4", lora8bit "int8".
         double_quant: whether the scales of 4-bit blocks are quantised, too.
         unquantised: names of linear layers, or of parts of a layer, that stay as they are; the head always does.
-        checkpointing: compute a layer's activations again in the backward pass.
+        checkpointing: compute a layer's activations again in the backward pass; "every:2" those of every second layer.
         attention: "flash", "efficient" (both keep no scores), "math" (torch's own without a kernel) or "eager".
         logits: at "labels" alone, as ftkit trains; at labels in chunks ("chunked"); or at "all" positions.
         optimizer: "adamw", "lion", "sgd", "adamw8bit", "paged_adamw" or "paged_adamw8bit".
@@ -73,7 +75,7 @@ class Setup:
     quantization: str | None = None
     double_quant: bool = True
     unquantised: tuple[str, ...] = ()
-    checkpointing: bool = False
+    checkpointing: bool | str = False
     attention: str = "flash"
     logits: str = "labels"
     optimizer: str = "adamw"
@@ -115,7 +117,9 @@ class Setup:
         share = self.label_share
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
             raise refusal("label_share", "a share above 0 and up to 1", share, "Take 0.5 where half are answers.")
-        for name in ("double_quant", "checkpointing", "float32_cast"):
+        if not isinstance(self.checkpointing, bool) and not EVERY.fullmatch(str(self.checkpointing)):
+            raise refusal("checkpointing", "True, False or 'every:<2 or more>'", self.checkpointing)
+        for name in ("double_quant", "float32_cast"):
             if not isinstance(getattr(self, name), bool):
                 raise refusal(name, "True or False", getattr(self, name))
 
@@ -137,6 +141,11 @@ class Setup:
     def label_tokens(self) -> int:
         """How many tokens of a micro-batch carry loss; the first of a row never does."""
         return max(1, round(self.label_share * self.batch_size * (self.seq_len - 1)))
+
+    def recomputes(self, place: int) -> bool:
+        """Whether the layer at a place, counted from 0, computes its activations again."""
+        every = int(self.checkpointing.partition(":")[2]) if isinstance(self.checkpointing, str) else 1
+        return bool(self.checkpointing) and place % every == 0
 
     def setting(self, name: str) -> object:
         """A setting of the method: the one given, or the one that stands for it."""

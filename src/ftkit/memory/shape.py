@@ -83,6 +83,8 @@ class Shape:
         embedding_name: path of the embedding.
         head_name: path of the head.
         native: whether transformers has its code.
+        upcasts: what eager attention computes in float32: "shares", "scores" or "".
+        mask_bytes: of a mask that each layer holds.
         attends_by_itself: "math" or "eager" where the model's own code takes no kernel.
     """
 
@@ -115,7 +117,14 @@ class Shape:
     embedding_name: str = "model.embed_tokens"
     head_name: str = "lm_head"
     native: bool = True
+    upcasts: str = "shares"
+    mask_bytes: int = 0
     attends_by_itself: str = ""
+
+    @property
+    def cached_heads(self) -> int:
+        """Heads of keys that a cache holds, and a prefix puts itself in front of: falcon writes them out first."""
+        return self.heads if self.qkv == "falcon" and self.kv_heads > 1 else self.kv_heads
 
     @property
     def layer_parameters(self) -> int:

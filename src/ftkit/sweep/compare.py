@@ -212,6 +212,9 @@ def _verdict(found: Comparison) -> str:
         return "One common seed says nothing about the spread: run both with three seeds or more."
     if found.settled:
         better = found.sides[(found.difference.value < 0) == found.lower]
+        if better.settings > 1:
+            return (f"{better.name} is better on these seeds: the interval leaves 0 out. It does not know that they "
+                    "chose the setting.")
         return f"{better.name} is better: the interval leaves 0 out."
     if needed["power"] is None:
         return f"Not settled: the interval holds 0, and {MOST_SEEDS:,} seeds would not settle a difference this small."

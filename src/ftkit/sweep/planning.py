@@ -54,7 +54,7 @@ class Plan:
         points: all that was asked for, named; of a study none is known beforehand.
         out: the sweep's folder.
         limits: of each point.
-        retry: whether failed points run again.
+        retry: whether failed points run again; and, where nothing is pruned, those that were pruned.
         prune: how hopeless points are told, see `pruning`; None runs all to their end.
         gpus: one is given to each point, by CUDA_VISIBLE_DEVICES; empty leaves that alone.
         metric: what the summary and a study go by; None takes the held-out loss, or the only number there is.
@@ -100,8 +100,9 @@ class Plan:
                          "folder with --out.") or ""
 
     def is_todo(self, point: Point) -> bool:
-        """Whether a point is to run: it never came to an end, or it failed and is to be tried again."""
-        return point.status in ("waiting", "running", "stopped") or self.retry and point.status == "failed"
+        """Whether a point is to run: it never came to an end, or it failed or was pruned and is to be tried again."""
+        again = ("failed", "pruned") if self.prune is None else ("failed",)
+        return point.status in ("waiting", "running", "stopped") or self.retry and point.status in again
 
 
 def plan(target: str | Callable | Target, grid: Asked | Study, *, out: str | Path, seeds: Seeds = None,

@@ -12,8 +12,11 @@ from statistics import fmean
 
 import psutil
 
-from ftkit.errors import refusal, unknown
+from ftkit.errors import Refusal, refusal, unknown
 from ftkit.files import DiskFull
+from ftkit.memory.models import model_named
+from ftkit.memory.predict import predict
+from ftkit.memory.setup import METHODS, Setup
 from ftkit.sweep import settings
 from ftkit.units import GIB, bytes_to_words, counted, seconds_to_words
 
@@ -34,6 +37,8 @@ class Price:
         free_bytes: of the disk.
         basis: what the figures rest on.
         warnings: what will not fit.
+        planned_bytes: of tensors in the largest point, by the planner; None where memory was measured, or where a
+            point's parameters name no method that it knows.
     """
 
     points: int
@@ -44,10 +49,13 @@ class Price:
     free_bytes: int
     basis: str
     warnings: tuple[str, ...] = ()
+    planned_bytes: int | None = None
 
     def __str__(self) -> str:
         known = {"time": self.seconds and f"{seconds_to_words(self.seconds)} on {counted(self.jobs, 'job')}",
                  "memory": self.peak_gib and f"{bytes_to_words(self.peak_gib * GIB)} at its peak",
+                 "planned": self.planned_bytes and f"{bytes_to_words(self.planned_bytes)} of tensors in the largest "
+                            "point, by ftkit plan; programs and libraries come on top",
                  "disk": self.disk_bytes is not None and f"{bytes_to_words(self.disk_bytes)}, "
                          f"{bytes_to_words(self.free_bytes)} free"}
         figures = [f"{name}: {words}" for name, words in known.items() if words]
@@ -98,7 +106,8 @@ def price(todo: Sequence[Mapping], finished: Iterable[Mapping] = (), folder: str
     size = _sum(each["bytes"], sum)
     free = shutil.disk_usage(_existing(folder)).free
     return Price(len(asked), jobs, seconds, peak, None if size is None else round(size), free,
-                 _basis(len(measured), given), tuple(_warnings(peak, size, free, jobs)))
+                 _basis(len(measured), given), tuple(_warnings(peak, size, free, jobs)),
+                 _planned(asked) if peak is None else None)
 
 
 def _measured(point: Mapping, folder: str | Path | None) -> dict:
@@ -148,6 +157,21 @@ def _checked(estimate: Mapping) -> Mapping:
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
             raise refusal(f"{name} of the estimate", "a number, 0 or more", value)
     return estimate
+
+
+def _planned(asked: Sequence[Mapping]) -> int | None:
+    """Bytes of tensors in the largest point, as training on a CPU holds them; None where one cannot be planned for."""
+    found = []
+    for point in asked:
+        method = point.get("method")
+        try:
+            settings = {name: point[name] for name in METHODS.get(method, ()) if point.get(name) is not None}
+            sizes = {name: point[name] for name in ("batch_size", "seq_len") if point.get(name) is not None}
+            setup = Setup(method, settings, precision="float32", attention="efficient", **sizes)
+            found.append(predict(model_named(point.get("model") or "ftkit-tiny"), setup).peak_bytes)
+        except (Refusal, TypeError):
+            return None
+    return max(found, default=None)
 
 
 def _basis(measured: int, given: Mapping) -> str:

@@ -48,6 +48,8 @@ def supervised(task: Task) -> Point:
     folder = out / POINTS / task.point.id
     folder.mkdir(parents=True, exist_ok=True)
     earlier = read_point(out, task.point)  # a point whose worker died begins again with the same task
+    if earlier.status == "done":  # it died after that
+        return earlier
     point = write_point(out, replace(task.point, status="running", metrics={}, error=None, elapsed_s=None,
                                      attempts=earlier.attempts + 1))
     is_forgotten = _forgotten_by_dask()

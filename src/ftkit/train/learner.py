@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from ftkit import cpu, low_rank, segments, targets
+from ftkit import cpu, low_rank, segments
 from ftkit.batches import Batch
 from ftkit.compiled import compiled, refuse_without_compiler
 from ftkit.device import restore_rng_, rng_state, seed_everything
@@ -195,8 +195,8 @@ def ready_to_learn(model: nn.Module, recompute: bool | str, keep_weights: bool =
     switch = step and not model.is_activation_checkpointing
     if switch:
         kept = {"context_fn": low_rank.kept_the_second_time} if keep_weights else {}
-        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False, **kept})
-        _leave_out_(model, step)
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False, **kept},
+                                              every_n_layers=step)
     try:
         yield
     finally:
@@ -223,12 +223,6 @@ def frozen_of(model: nn.Module) -> dict[str, torch.Tensor]:
     unique = {id(tensor): (name, tensor) for name, tensor in reversed(stored.items())
               if isinstance(tensor, torch.Tensor) and id(tensor) not in trained}
     return dict(unique.values())
-
-
-def _leave_out_(model: nn.Module, step: int) -> None:
-    for place, path in enumerate(targets.layers_of(model) if step > 1 else ()):
-        if place % step:
-            model.get_submodule(path).gradient_checkpointing = False  # transformers' own name
 
 
 @contextmanager

@@ -67,6 +67,9 @@ def _gradients_by_autograd() -> list[Case]:
              Rule("below 1e-6", lambda got: got < 1e-6), [
                  Hint(lambda got: got > 1e-3, "g and W̃ are rounded to the type of `compute` before their product."),
                  Hint(lambda got: True, whole)]),
+        Case("numbers in bfloat16, computed in float32, ∂L/∂x", lambda made: _off(*_numbers_in_bfloat16(made)),
+             Rule("below 1e-5", lambda got: got < 1e-5), [  # float32 in another order
+                 Hint(lambda got: True, "The product goes back into the type of x, not into that of the numbers.")]),
         Case("computed in bfloat16, ∂L/∂A and ∂L/∂B", lambda made: [*made(*asked16)[1:]], [*wanted16[1:]], [
             Hint(lambda got: True, whole)], tolerance=1e-5, reason=_FLOAT32, same_dtype=True),
     ]
@@ -146,6 +149,14 @@ def _drawn(compute: torch.dtype, in_fact: torch.dtype | None = None):
     low = grad_y @ lora_B * 1.5
     return (x, numbers, lora_A, lora_B, 1.5, grad_y, compute), (base + low @ lora_A, low.T @ x,
                                                                 grad_y.T @ (x @ lora_A.T) * 1.5)
+
+
+def _numbers_in_bfloat16(made) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradient of x by an answer and by hand, of a base that was made from bfloat16."""
+    x, numbers, lora_A, lora_B, scaling, grad_y, _ = _drawn(torch.float32)[0]
+    rounded = numbers.bfloat16()
+    want = grad_y @ rounded.float() + scaling * (grad_y @ lora_B) @ lora_A
+    return made(x, rounded, lora_A, lora_B, scaling, grad_y, torch.float32)[0], want
 
 
 def _off(got: torch.Tensor, want: torch.Tensor) -> float:

@@ -71,4 +71,29 @@ class SlicedProduct(torch.autograd.Function):
         return grad_x, None, None, None
 
 
-EQUIVALENT = {}
+_ALIKE = "to(tensor) takes the tensor's type, as to(type) does"
+_CAST = "past_codes = (grad_y.to(compute) @ numbers.to(compute)).to(x.dtype)"
+_CUT = "what is more is cut off"
+_SVD = "left, sizes, right = torch.linalg.svd(weight - base, full_matrices=False)"
+EQUIVALENT = {
+    "08.1": {
+        "if kind in ('bfloat16', 'float16'): -> if kind in ('float16', 'bfloat16'):": "either order finds both",
+    },
+    "08.3": {
+        f"{_CAST} -> past_codes = (grad_y.to(compute) @ numbers.to(compute)).to()": "the sum takes the wider type",
+        f"{_CAST} -> past_codes = (grad_y.to(compute) @ numbers.to(compute)).to(x)": _ALIKE,
+    },
+    "08.5": {
+        f"{_SVD} -> left, sizes, right = torch.linalg.svd(weight - base)": _CUT,
+        f"{_SVD} -> left, sizes, right = torch.linalg.svd(weight - base, full_matrices=True)": _CUT,
+        "error = (weight - base - low).norm().item() -> error = (low - (weight - base)).norm().item()":
+            "a length has no sign",
+        "root = sizes[:rank].sqrt() -> root = -sizes[:rank].sqrt()": "the sign goes into both factors",
+    },
+    "08.6": {
+        "parts.append(x @ rows_of(first, min(first + step, outputs)).to(x.dtype).T) -> "
+        "parts.append(x @ rows_of(first, min(first + step, outputs)).to(x).T)": _ALIKE,
+        "grad_x = grad_x + grad_y[..., first:last] @ ctx.rows_of(first, last).to(grad_y.dtype) -> "
+        "grad_x = grad_x + grad_y[..., first:last] @ ctx.rows_of(first, last).to(grad_y)": _ALIKE,
+    },
+}
