@@ -28,8 +28,12 @@ from ftkit.units import bytes_to_words
 
 NAME = "memory_error"
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
-DEVELOPED_ON = ("2 to 4 layers, 768 to 1024 numbers wide, of llama, qwen2, qwen3, phi3, gemma, gemma2, gpt2, "
-                "gpt_neo, gpt_neox and falcon; methods, precisions, kinds of attention and optimizers once each")
+DEVELOPED_ON = [  # of 2 to 4 layers, 768 to 1024 numbers wide, 8,000 tokens or fewer in the vocabulary
+    "llama: lora, qlora, qlora with checkpointing, full, full and lora in float32, lora on attention, lora with "
+    "dropout, lora on the last layer, lora8bit, lora8bit with checkpointing, prompt, prefix, full and lora in mixed "
+    "precision, lora with eager attention and with math, full with adamw8bit and with lion, full with accumulation, "
+    "qlora with the float32 cast", "qwen2: bitfit", "qwen3: lora", "phi3: qlora, full with checkpointing", "gpt2: lora",
+    "gpt_neo: lora", "gpt_neox: full", "gemma: qlora", "gemma2: lora", "falcon: lora"]
 ROWS = [
     ("qwen2.5-0.5b", {"method": "full", "batch_size": 4}),
     ("qwen2.5-0.5b", {"method": "full", "precision": "float32", "mixed": "bfloat16", "batch_size": 2}),

@@ -41,5 +41,5 @@ def test_a_hub_out_of_reach_and_a_file_that_is_none_are_refused(tmp_path, monkey
     file = tmp_path / "config.json"
     file.write_text('{"hidden_size": 8}', "utf-8")
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, what: str(file))
-    with pytest.raises(Refusal, match="config.json of somebody/some-model must be a JSON object with model_type"):
+    with pytest.raises(Refusal, match="config.json must be a JSON object with model_type"):
         find_config("somebody/some-model")

@@ -1,5 +1,7 @@
 """The memory of a training, counted on tensors that are not there, and on real ones by torch's own allocator."""
 
+from dataclasses import asdict
+
 import bitsandbytes as bnb
 import pytest
 import torch
@@ -10,9 +12,9 @@ from ftkit.device import resident_peak_gib
 from ftkit.errors import Refusal
 from ftkit.live_bytes import LiveBytes
 from ftkit.memory.setup import Setup
-from ftkit.meter import building, on_cuda
+from ftkit.meter import building, measuring, on_cuda
 from ftkit.meter.measuring import Measured, measure, measure_real, watch
-from ftkit.meter.steps import examples_of, label_tokens
+from ftkit.meter.steps import OurSteps, examples_of, label_tokens
 
 SMALL = {"model_type": "qwen2", "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 8,
          "num_key_value_heads": 4, "intermediate_size": 512, "vocab_size": 2000, "max_position_embeddings": 1024,
@@ -89,6 +91,7 @@ def test_checkpointing_and_shorter_rows_take_less():
     assert measure(SMALL, small("lora", precision="bfloat16", seq_len=64)).peak_bytes < one
 
 
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
 def test_paged_state_lies_elsewhere():
     measured = {name: measure(SMALL, small("full", optimizer=name), device="cuda")
                 for name in ("adamw", "paged_adamw")}
@@ -142,6 +145,14 @@ def test_a_mask_takes_the_other_kernel():
         query = torch.empty(1, 4, 100, 64, dtype=torch.bfloat16)
         F.scaled_dot_product_attention(query, query, query, attn_mask=torch.empty(100, 100, dtype=torch.bool))
     assert 4 * 128 * 4 in [one.bytes for one in live.peak().held]
+
+
+def test_unequal_heads_that_nobody_called_groups_take_plain_products():
+    """As in falcon-7b, which has one head of keys for all."""
+    with FakeTensorMode(), on_cuda.on_cuda("flash"), LiveBytes() as live:
+        query, key = torch.empty(1, 4, 100, 64, dtype=torch.bfloat16), torch.empty(1, 1, 100, 64, dtype=torch.bfloat16)
+        out = F.scaled_dot_product_attention(query, key, key, is_causal=True)
+    assert out.shape == query.shape and (1, 4, 100, 100) in {one.shape for one in live.peak().held}
 
 
 def test_dropout_keeps_a_byte_a_number():
@@ -213,8 +224,32 @@ def test_a_gpu_that_is_not_there_is_refused():
         measure_real(SMALL, small("lora"), device="cuda")
 
 
-def test_a_measurement_can_be_written_down():
-    from dataclasses import asdict
+def test_on_a_gpu_the_peak_is_that_of_the_steps_alone(monkeypatch):
+    """There is none here: torch's figures are made up, the steps are real ones on the CPU."""
+    model = building.prepare(building.build(SMALL, small("lora"), fake=False), small("lora"))
+    taken, order = OurSteps(model, small("lora"), as_on_cuda=False), []
+    for name, figure in (("synchronize", None), ("reset_peak_memory_stats", None), ("memory_allocated", 100),
+                         ("max_memory_allocated", 300)):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name, figure=figure: order.append(name) or figure)
+    monkeypatch.setattr(taken, "take", lambda count, take=taken.take: (take(count), order.append("steps")))
+    assert measuring._on_gpu(model, taken, 1) == (100, 300)
+    assert order == ["synchronize", "reset_peak_memory_stats", "memory_allocated", "steps", "synchronize",
+                     "max_memory_allocated"]
 
+
+@pytest.mark.skipif(not measuring.CLEAR_REFS.exists(), reason="only Linux tells how far a process grew")
+def test_a_whole_process_can_be_measured_instead():
+    measured = measure_real(SMALL, small("lora"), device="cpu", steps=1, by_process=True)
+    assert measured.counted == "resident memory of the process"
+    assert measured.before_bytes <= measured.peak_bytes < measured.before_bytes + 2**30
+
+
+def test_a_process_that_does_not_tell_how_far_it_grew_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(measuring, "CLEAR_REFS", tmp_path / "none")
+    with pytest.raises(Refusal, match="by_process must be False on a GPU, and on systems other than Linux, got True"):
+        measure_real(SMALL, small("lora"), device="cpu", by_process=True)
+
+
+def test_a_measurement_can_be_written_down():
     measured = measure(SMALL, small("lora"), device="cpu")
     assert Measured(**asdict(measured)) == measured

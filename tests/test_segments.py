@@ -143,3 +143,11 @@ def test_key_heads_may_be_fewer_and_scores_scaled():
     second = torch.softmax(0.3 * query[3:4, 1] @ key[2:4, 0].T, -1) @ value[2:4, 0]  # by hand: token 3, head 1
     torch.testing.assert_close(out[3, 1], second[0], rtol=1e-12, atol=1e-12)
     assert torch.equal(out[0, 0], value[0, 0]) and torch.equal(out[2, 3], value[2, 1])
+
+
+def test_torchs_kernel_for_gpus_has_the_shapes_and_gradients_that_are_asked_of_it():
+    query, key = (torch.empty(8, heads, 64, device="meta", dtype=torch.bfloat16, requires_grad=True)
+                  for heads in (4, 2))
+    out = segments._flash(query, key, key, [5, 3], 0.125)  # no GPU is needed to ask for shapes
+    assert out.shape == query.shape
+    assert [one.shape for one in torch.autograd.grad(out.sum(), (query, key))] == [query.shape, key.shape]

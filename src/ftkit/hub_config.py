@@ -6,7 +6,6 @@ Knows nothing about what a config means.
 from pathlib import Path
 
 from ftkit.errors import refusal
-from ftkit.files import read_json
 from ftkit.memory.models import read_config
 
 REACH_S = 5  # seconds to wait for the hub's answer
@@ -30,7 +29,4 @@ def find_config(name_or_folder: str | Path) -> dict:
     except Exception as error:  # each transport has exceptions of its own
         raise refusal("model", "a name of the table, a folder, a config.json, or a name on the hub within reach", name,
                       f"The hub did not answer ({type(error).__name__}): give the model's config.json.") from error
-    config = read_json(file)
-    if not isinstance(config, dict) or "model_type" not in config:
-        raise refusal(f"config.json of {name}", "a JSON object with model_type", config)
-    return config
+    return read_config(file)

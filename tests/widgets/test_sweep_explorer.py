@@ -91,7 +91,8 @@ def test_a_trained_point_stands_in_the_grid(explorer):
     assert explorer._train.disabled and not explorer._stop.disabled
     until(lambda: "Trained and added" in explorer._news.value)
     assert "held-out loss (nats per token) 0.1250, clinic, share of questions right 0.750" in explorer._news.value
-    assert len(explorer.cards) == count + 1 and "Measured: rank 4" in explorer._said.value
+    until(lambda: "Measured: rank 4" in explorer._said.value)  # said after the news, with the picture
+    assert len(explorer.cards) == count + 1
     assert not explorer._train.disabled and explorer._stop.disabled
     added = next(card for card in explorer.cards if card.seed == 9)
     assert added.parameters["settings"]["rank"] == 4 and added.parameters["max_steps"] == 160

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ftkit.memory import ops
 from ftkit.memory.ledger import Ledger, Storage, Tensor, made, scratch
+from ftkit.memory.ops import FLOAT
 
-FLOAT = 4
 ALIGNED_ROWS = 128  # the flash kernel rounds rows up to so many places, where it sums in float32
 ALIGNED_SUMS = 32  # the memory-efficient one, where it keeps one number a query
 

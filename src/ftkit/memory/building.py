@@ -9,10 +9,9 @@ from ftkit.memory.chosen import Chosen, Layer, chosen
 from ftkit.memory.counting import bytes_of_linear, held_type
 from ftkit.memory.layers import Matrix
 from ftkit.memory.ledger import Leaf, Ledger, Storage, Tensor
+from ftkit.memory.ops import FLOAT
 from ftkit.memory.setup import TYPES, Setup
 from ftkit.memory.shape import Linear, Norm, Shape
-
-FLOAT = 4
 
 
 @dataclass

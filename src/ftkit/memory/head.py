@@ -6,8 +6,8 @@ Knows nothing about layers.
 from ftkit.memory import layers, ops
 from ftkit.memory.building import Decoder
 from ftkit.memory.ledger import Storage, Tensor, made, scratch
+from ftkit.memory.ops import FLOAT
 
-FLOAT = 4
 CHUNK_LOGITS = 2**25  # the most at a time where a loss is computed in chunks
 
 

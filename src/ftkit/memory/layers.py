@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from ftkit.memory import ops
 from ftkit.memory.counting import BLOCK
 from ftkit.memory.ledger import Ledger, Tensor, made, scratch
-
-FLOAT = 4
+from ftkit.memory.ops import FLOAT
 
 
 @dataclass
@@ -191,8 +190,8 @@ def _low_rank(ledger: Ledger, x: Tensor, matrix: Matrix) -> Tensor:
         del low
         return [grad, *made_here]
 
-    y_and_low = ops.Storage(ledger, rows * rank * FLOAT, ledger.part)
-    return made(ledger, y_numel, x.kind, [x, first, second], back, [x.store, y_and_low])
+    low = ops.Storage(ledger, rows * rank * FLOAT, ledger.part)
+    return made(ledger, y_numel, x.kind, [x, first, second], back, [x.store, low])
 
 
 def _is_plain(x: Tensor, matrix: Matrix) -> bool:

@@ -10,9 +10,10 @@ from ftkit.memory.attention import Attention, attend, partly_rotated, rotated
 from ftkit.memory.building import Decoder
 from ftkit.memory.head import loss_of_states
 from ftkit.memory.ledger import Storage, Tensor, checkpointed
+from ftkit.memory.ops import FLOAT
 from ftkit.memory.shape import ATTENTION, MLP
 
-FLOAT, IDS = 4, 8
+IDS = 8  # bytes of a token's number
 
 
 @dataclass

@@ -11,11 +11,11 @@ from ftkit.errors import refusal, unknown
 from ftkit.memory.building import Decoder, built
 from ftkit.memory.counting import bytes_of_linear, count, weight_bytes
 from ftkit.memory.ledger import PARTS, Ledger, Storage, Tensor, backward, scratch
+from ftkit.memory.ops import FLOAT
 from ftkit.memory.passing import loss_of
 from ftkit.memory.setup import Setup
 from ftkit.memory.shape import Shape, shape_of
 
-FLOAT = 4
 CUDA_CONTEXT_BYTES = 500 * 2**20
 SMALLEST_8BIT, BLOCK_8BIT = 4096, 256  # numbers from which on bitsandbytes quantises states; numbers to a scale
 WAYS = ("ours", "peft")

@@ -172,11 +172,16 @@ def _result_of(query: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Ten
 
 
 def _attention(is_flash: bool) -> Callable:
-    """What torch takes for `scaled_dot_product_attention`: the memory-efficient kernel knows masks, but no groups."""
+    """What torch takes for `scaled_dot_product_attention`: the memory-efficient kernel knows masks, but no groups; for
+    unequal heads that nobody called groups, plain products."""
+    plain = F.scaled_dot_product_attention
 
     def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
         if torch.is_autocast_enabled("cpu"):
             query, key, value = (one.to(torch.get_autocast_dtype("cpu")) for one in (query, key, value))
+        if query.shape[1] != key.shape[1] and not enable_gqa:
+            with sdpa_kernel(SDPBackend.MATH):
+                return plain(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
         if is_flash and attn_mask is None:
             return _Flash.apply(query, key, value)
         groups = query.shape[1] // key.shape[1]
