@@ -71,3 +71,16 @@ def test_a_model_of_which_no_layer_can_be_quantised_is_refused(tmp_path, random_
     with pytest.raises(Refusal, match="quantization must be None for model, got 'nf4'. None of the layers of "
                                       "Qwen2ForCausalLM is one that can be quantised"):
         hub.load_model(random_checkpoint(tmp_path / "model"), device="cpu", quantization="nf4")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("alloc_cpu.cpp: can't allocate memory: 7 bytes\nframe")])
+def test_memory_that_runs_out_after_all_is_said_so(tmp_path, random_checkpoint, monkeypatch, error):
+    from transformers import AutoModelForCausalLM
+
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
+    with pytest.raises(Refusal, match="memory must be enough to load model, got .(no memory|alloc_cpu.cpp: can.t "
+                                      "allocate memory: 7 bytes).. It was taken by others"):
+        loading.load_weights(random_checkpoint(tmp_path / "model"), {})

@@ -6,6 +6,8 @@ Knows nothing about where the folder comes from, nor whether the model fits or m
 import contextlib
 from pathlib import Path
 
+import torch
+
 from ftkit import checkpoints
 from ftkit.errors import refusal
 from ftkit.progress import Lines
@@ -21,7 +23,7 @@ def load_weights(folder: Path, settings: dict):
         settings: what `from_pretrained` of transformers is told besides.
 
     Raises:
-        Refusal: the weights are not what the config describes.
+        Refusal: the weights are not what the config describes, or memory ran out after all.
     """
     from transformers import AutoModelForCausalLM
 
@@ -33,6 +35,9 @@ def load_weights(folder: Path, settings: dict):
     except KeyboardInterrupt:
         stopped = True  # and raised anew below: the frames of this one hold all that was loaded so far
     except Exception as error:  # the loader raises anything from KeyError to RuntimeError
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate" in str(error):
+            raise refusal("memory", f"enough to load {folder.name}", str(error).partition("\n")[0] or "no memory",
+                          "It was taken by others meanwhile: close other programs, or take a smaller model.") from None
         raise refusal(f"{folder.name}: weights", "what config.json describes", f"{type(error).__name__}: {error}",
                       "Copy config.json and the weights again from the same source.") from error
     if stopped:
@@ -66,11 +71,10 @@ def _plain_linear(folder: Path):
     if checkpoints.read_object(folder / "config.json")["model_type"] != "falcon":
         yield
         return
-    from torch import nn
     from transformers.models.falcon import modeling_falcon
 
     own = modeling_falcon.FalconLinear
-    modeling_falcon.FalconLinear = nn.Linear
+    modeling_falcon.FalconLinear = torch.nn.Linear
     try:
         yield
     finally:
