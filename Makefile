@@ -40,8 +40,9 @@ bench-7b: $(VENV)/.ready ## build a 7B of random weights (15 GB of disk), load i
 bench-memory: $(VENV)/.ready ## the planner's error: 26 configurations, 0.5 to 72 billion numbers, on tensors without storage
 	$(BIN)/python benchmarks/memory_error.py
 
-bench-gpu: $(VENV)/.ready ## on an NVIDIA GPU: QLoRA on 7 B architectures beside the usual stack, and fused sweeps
+bench-gpu: $(VENV)/.ready ## on an NVIDIA GPU: QLoRA on 7 B architectures beside the usual stack, the planner's error, fused sweeps
 	$(BIN)/python benchmarks/gpu_7b.py
+	$(BIN)/python benchmarks/memory_error.py --gpu
 	$(BIN)/python benchmarks/fused.py --gpu
 
 pretrain: $(VENV)/.ready ## build the embedded base again and measure it (an hour on 2 cores)

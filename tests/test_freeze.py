@@ -7,7 +7,8 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaC
 
 from ftkit import targets
 from ftkit.errors import Refusal
-from ftkit.freeze import FreezeConfig, freeze_, frozen_count
+from ftkit.freeze import FreezeConfig, freeze_
+from ftkit.layer_places import frozen_count
 
 SIZES = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
 FAMILIES = {

@@ -1,6 +1,8 @@
 """The memory of a training, counted on tensors that are not there, and on real ones by torch's own allocator."""
 
+import json
 from dataclasses import asdict
+from pathlib import Path
 
 import bitsandbytes as bnb
 import pytest
@@ -248,6 +250,15 @@ def test_a_process_that_does_not_tell_how_far_it_grew_is_refused(monkeypatch, tm
     monkeypatch.setattr(measuring, "CLEAR_REFS", tmp_path / "none")
     with pytest.raises(Refusal, match="by_process must be False on a GPU, and on systems other than Linux, got True"):
         measure_real(SMALL, small("lora"), device="cpu", by_process=True)
+
+
+def test_the_published_counts_are_those_of_the_allocator():
+    published = json.loads((Path(__file__).parents[1] / "benchmarks/results/memory_meter.json").read_text("utf-8"))
+    assert [row["method"] for row in published["methods"]] == list(METHODS)
+    for row in published["methods"]:
+        counted, allocated = (row["ways"][way]["peak_bytes"] for way in ("counted", "allocator"))
+        assert counted == pytest.approx(allocated, rel=0.03)  # what is promised for one real run a method
+    assert [row["size"] for row in published["large"]] == ["0.5B", "7B", "70B"]
 
 
 def test_a_measurement_can_be_written_down():

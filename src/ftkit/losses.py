@@ -109,7 +109,7 @@ class _ChunkedLoss(torch.autograd.Function):
                 grad_part, *found = torch.autograd.grad(raw, (part, *trained), slopes, allow_unused=True)
                 out.copy_(grad_part)
                 for one, more in zip(grads, found, strict=True):
-                    if more is not None:  # of an adapter that is not active
+                    if more is not None:  # as it is of an adapter that is not active
                         one += more
         ctx.save_for_backward(grad_states, *grads)
         return total

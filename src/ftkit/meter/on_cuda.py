@@ -53,14 +53,15 @@ def on_cuda(attention: str) -> Iterator[None]:
             "efficient" for "flash", as torch does.
     """
     import bitsandbytes as bnb
-    from bitsandbytes.autograd._functions import MatMul8bitLt
+    from bitsandbytes.autograd import _functions
 
     def matmul(A, B, out=None, state=None, threshold=0.0, bias=None):  # bitsandbytes' own leaves it out on a CPU
-        return MatMul8bitLt.apply(A, B, out, bias, state)
+        return _functions.MatMul8bitLt.apply(A, B, out, bias, state)
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(F, "dropout", _dropout))
         stack.enter_context(patch.object(bnb, "matmul", matmul))
+        stack.enter_context(patch.object(_functions.logger, "disabled", True))  # else a line a call
         stack.enter_context(Exchanged(_eight_bit_operators()))
         if attention in ("flash", "efficient"):
             stack.enter_context(patch.object(F, "scaled_dot_product_attention", _attention(attention == "flash")))

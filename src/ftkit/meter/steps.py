@@ -64,7 +64,7 @@ class UsualSteps:
     def __init__(self, model: nn.Module, setup: Setup):
         self._model, self._setup = model, setup
         self.parameters = [one for one in model.parameters() if one.requires_grad]
-        self.optimizer = optimizer_of(self.parameters, setup) or torch.optim.AdamW(self.parameters, RATE, fused=True)
+        self.optimizer = optimizer_of(self.parameters, setup) or learner.optimizer(self.parameters, [], _config(setup))
 
     def take(self, count: int) -> None:
         """So many steps."""
