@@ -27,11 +27,12 @@ mutants: $(VENV)/.ready  ## change each official answer in many small ways: no c
 lab: $(VENV)/.ready      ## open lesson 00 in JupyterLab, in your own workspace folder
 	$(BIN)/ftkit lab
 
-bench: $(VENV)/.ready    ## measure beside trl, peft and bitsandbytes, the data pipeline and the widgets; tables go to benchmarks/results/
+bench: $(VENV)/.ready    ## measure beside trl, peft and bitsandbytes, the data pipeline, notebook runs and the widgets; tables go to benchmarks/results/
 	$(BIN)/python benchmarks/train_speed.py
 	$(BIN)/python benchmarks/lora_layer.py
 	$(BIN)/python benchmarks/quant.py
 	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/notebook_runs.py
 	$(BIN)/python benchmarks/widgets.py --train
 
 bench-7b: $(VENV)/.ready ## build a 7B of random weights (15 GB of disk), load it in 4 bits, take QLoRA steps, delete it
