@@ -211,11 +211,7 @@ def evidence(cards):
 
 def renewed(cards):
     """The page with the figures of the cards in their places."""
-    text = PAGE.read_text("utf-8")
-    for name in TABLES:
-        first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        text = f"{text[:text.index(first) + len(first)]}{table_of(name, cards)}\n{text[text.index(last):]}"
-    return text
+    return page.filled(PAGE.read_text("utf-8"), {name: table_of(name, cards) for name in TABLES})
 
 
 def test_the_shipped_cards_are_of_the_shipped_base_with_three_seeds_or_more(cards):

@@ -301,13 +301,9 @@ def evidence(cards):
 
 def renewed(cards):
     """The page with the figures of the cards in their places."""
-    text = PAGE.read_text("utf-8")
     made = {name: table_of(name, cards) for name in TABLES} | {"importance": importance_table(cards),
                                                                "toy": toy_table(cards)}
-    for name, table in made.items():
-        first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        text = f"{text[:text.index(first) + len(first)]}{table}\n{text[text.index(last):]}"
-    return text
+    return page.filled(PAGE.read_text("utf-8"), made)
 
 
 def test_the_shipped_cards_are_those_of_the_grid_on_the_shipped_base(cards):

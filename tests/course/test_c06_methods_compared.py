@@ -217,11 +217,7 @@ def tables(lesson):
 
 def renewed(lesson):
     """The page with the figures of the cards in their places."""
-    text = PAGE.read_text("utf-8")
-    for name, table in tables(lesson).items():
-        first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        text = f"{text[:text.index(first) + len(first)]}{table}\n{text[text.index(last):]}"
-    return text
+    return page.filled(PAGE.read_text("utf-8"), tables(lesson))
 
 
 def evidence(lesson):

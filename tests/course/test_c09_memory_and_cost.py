@@ -234,11 +234,7 @@ def tables(cards):
 
 def renewed(cards):
     """The page with these tables in their places."""
-    text = PAGE.read_text("utf-8")
-    for name, table in tables(cards).items():
-        first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        text = f"{text[:text.index(first) + len(first)]}{table}\n{text[text.index(last):]}"
-    return text
+    return page.filled(PAGE.read_text("utf-8"), tables(cards))
 
 
 def bill(share):

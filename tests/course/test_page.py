@@ -78,3 +78,10 @@ def test_the_evidence_of_a_claim_is_put_into_its_row_alone(tmp_path):
     assert not page.refresh_claims(path, {"C02": "3 seeds: 1.0"})
     with pytest.raises(Refusal, match="claim C99 must be a row of claims.md, got 'none'"):
         page.refresh_claims(path, {"C99": "none"})
+
+
+def test_tables_are_put_between_their_comments_and_one_without_a_place_is_refused():
+    text = "before\n<!-- one -->\nold\n<!-- end of one -->\nafter\n"
+    assert page.filled(text, {"one": "| new |"}) == "before\n<!-- one -->\n| new |\n<!-- end of one -->\nafter\n"
+    with pytest.raises(Refusal, match="table two must be between its two comments on the page, got 'none'"):
+        page.filled(text, {"two": "| new |"})

@@ -66,6 +66,27 @@ def refresh_claims(path: str | Path, evidence: Mapping[str, str], check: bool = 
     return _write(Path(path), before, after, check)
 
 
+def filled(text: str, tables: Mapping[str, str]) -> str:
+    """The text of a page with tables in their places.
+
+    Args:
+        tables: by the name that stands in the comments around each: `<!-- name -->` and `<!-- end of name -->`.
+
+    Raises:
+        Refusal: a table has no place.
+
+    Example:
+        >>> filled("<!-- sizes -->\\nold\\n<!-- end of sizes -->", {"sizes": "| 1 |"}).splitlines()[1]
+        '| 1 |'
+    """
+    for name, table in tables.items():
+        first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        if first not in text or last not in text:
+            raise refusal(f"table {name}", "between its two comments on the page", "none")
+        text = f"{text[:text.index(first) + len(first)]}{table}\n{text[text.index(last):]}"
+    return text
+
+
 def _write(path: Path, before: str, after: str, check: bool) -> bool:
     if after != before and not check:
         write_atomic(path, after)
