@@ -116,7 +116,8 @@ def shown(rows: list[dict], device: str) -> str:
     for row in rows:
         one, setup = row.get(device), row["setup"]
         cells.append([_name(row["model"]), setup["method"], setup.get("batch_size", 1), setup.get("seq_len", 512),
-                      ", ".join(name for name in ("checkpointing", "float32_cast", "mixed", "way") if setup.get(name)),
+                      ", ".join(name for name in ("checkpointing", "float32_cast", "mixed", "way")
+                                if setup.get(name, "ours") != "ours"),
                       bytes_to_words(row["predicted_bytes"]), bytes_to_words(one["measured_bytes"]) if one else "",
                       f"{one['error']:+.2%}" if one else "not measured", row["moment"]])
     return aligned(["model", "method", "rows", "tokens", "with", "predicted", "measured", "error", "highest in"], cells)
