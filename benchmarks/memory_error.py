@@ -117,7 +117,7 @@ def shown(rows: list[dict], device: str) -> str:
         one, setup = row.get(device), row["setup"]
         cells.append([_name(row["model"]), setup["method"], setup.get("batch_size", 1), setup.get("seq_len", 512),
                       ", ".join(name for name in ("checkpointing", "float32_cast", "mixed", "way")
-                                if setup.get(name, "ours") != "ours"),
+                                if setup.get(name) not in (None, False, "ours")),
                       bytes_to_words(row["predicted_bytes"]), bytes_to_words(one["measured_bytes"]) if one else "",
                       f"{one['error']:+.2%}" if one else "not measured", row["moment"]])
     return aligned(["model", "method", "rows", "tokens", "with", "predicted", "measured", "error", "highest in"], cells)
@@ -166,7 +166,10 @@ def main() -> None:
     for row in rows if not options.predict else ():
         if device in row or (options.only and _name(row["model"]) not in options.only) or (options.gpu and not _has_room(row)):
             continue
-        measure(row, device)
+        try:
+            measure(row, device)
+        except Exception as error:  # whatever a library raises for a configuration that it cannot run
+            row["unmeasured"] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         _write(rows, options.drawn)
         print(shown([row], device).splitlines()[-1], flush=True)
     print(shown(rows, device), summary(rows, device), sep="\n")
