@@ -49,8 +49,8 @@ def on_cuda(attention: str) -> Iterator[None]:
     bitsandbytes' integer product.
 
     Args:
-        attention: "flash", "efficient", "math", or "eager", which needs nothing exchanged. Rows with a mask take
-            "efficient" for "flash", as torch does.
+        attention: "flash", "efficient", "math", or "eager", which needs nothing exchanged. Rows with a mask, and
+            float32, take "efficient" for "flash", as torch does.
     """
     import bitsandbytes as bnb
     from bitsandbytes.autograd import _functions
@@ -210,7 +210,7 @@ def _attention(is_flash: bool) -> Callable:
         if query.shape[1] != key.shape[1] and not enable_gqa:
             with sdpa_kernel(SDPBackend.MATH):
                 return plain(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
-        if is_flash and attn_mask is None:
+        if is_flash and attn_mask is None and query.dtype != torch.float32:
             return _Flash.apply(query, key, value)
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
