@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -289,3 +290,15 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["curse"])
     assert ended.value.code == 2 and "doctor" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal to one process alone")
+def test_a_run_that_is_stopped_says_so_and_nothing_else(place):
+    path = write(place, "mine.ipynb", "## 1 · Wait", "import time; time.sleep(60)")
+    run = subprocess.Popen([sys.executable, "-m", "ftkit.cli", "run", str(path)], env=kernel_env({}),
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "running in" in run.stdout.readline() and "1 · Wait" in run.stdout.readline()
+    time.sleep(1)  # into the cell behind the heading
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=30)
+    assert run.returncode == 130 and said == "ftkit: stopped\n"

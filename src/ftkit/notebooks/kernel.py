@@ -31,6 +31,7 @@ from ftkit.notebooks.forked import SpareKernel, SpareProvisioner
 from ftkit.units import GIB
 
 SAMPLE_EVERY_S = 0.1
+KERNEL_LOG_LEVEL = "CRITICAL"  # a kernel that is stopped in a cell would log the traceback of its own ending
 
 
 @dataclass
@@ -141,7 +142,7 @@ class _ThisPython(AsyncKernelManager):
 
     @property
     def kernel_spec(self):
-        return KernelSpec(**get_kernel_dict())
+        return KernelSpec(**get_kernel_dict([f"--log-level={KERNEL_LOG_LEVEL}"]))
 
 
 class _ThisPythonEngine(Engine):
