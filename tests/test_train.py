@@ -440,7 +440,7 @@ class Bare(nn.Linear):
     (lambda: model_of().half(), {"precision": "fp16"}, None,
      r"trainable weights must be float32 with precision='fp16', got '.* in float16'\. Load the model with dtype="),
     (lambda: Bare(2, 2), {"activation_checkpointing": True}, None,
-     r"activation_checkpointing must be False for a Bare, got True\. Only models of transformers can do it\."),
+     r"activation_checkpointing must be False for a Bare, got True\. Only models of transformers can do it, and not all"),
     (model_of, {"patience": 1, "eval_every": 1}, None,
      r"held_out must be given together with patience, got None\. Split some examples off, or set patience=None\."),
     (model_of, {}, [], r"held-out examples must be at least one, got \[\]"),
