@@ -68,7 +68,8 @@ def continue_ids(model: nn.Module, prompts: Sequence[Sequence[int]], max_new_tok
     written: list[list[int]] = [[] for _ in prompts]
     with evaluation_mode(model):
         if "past_key_values" not in inspect.signature(_inner(model).forward).parameters:
-            return [_continue_alone(model, prompt, min(max_new_tokens, room - len(prompt)), stops) for prompt in prompts]
+            limits = [min(max_new_tokens, room - len(prompt)) for prompt in prompts]
+            return [_continue_alone(model, *each, stops) for each in zip(prompts, limits, strict=True)]
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             limits = [min(max_new_tokens, room - len(prompts[index])) for index in chosen]
