@@ -198,7 +198,7 @@ def shape_of(config: Mapping) -> Shape:
         raise refusal("config", "a dict with model_type, as config.json has it", config)
     family = config["model_type"]
     if family not in FAMILIES:
-        raise unknown("model_type", family, FAMILIES, "Others can be measured, but not planned.")
+        raise unknown("model_type", family, FAMILIES, "Others can be counted, but not planned: `ftkit plan` does.")
     read: Callable[[Keys], Shape] = FAMILIES[family]
     shape = read(Keys(config))
     if shape.layers < 1 or shape.heads < 1 or shape.hidden < 1 or shape.vocab < 1:
