@@ -81,7 +81,7 @@ def gpu_named(name: str | float) -> Gpu:
         >>> gpu_named(24).memory_bytes == 24 * 2**30, gpu_named("a100").name
         (True, 'A100-80')
     """
-    text = re.sub(r"[\s_-]", "", str(name).lower())
+    text = re.sub(r"(?<=\w)[\s_-]+(?=\w)", "", str(name).strip().lower())
     for maker in _MAKERS:
         text = text.removeprefix(maker)
     text = _OTHER_NAMES.get(text, _OTHER_NAMES.get(text.removesuffix("gb"), text))
