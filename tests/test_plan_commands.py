@@ -96,8 +96,8 @@ def test_a_file_that_is_no_config_is_refused_by_its_name(tmp_path, capsys):
     assert "model must be a name of the table" in refused(capsys, "--model", str(tmp_path / "none.json"))
 
 
-MIXTRAL = {"model_type": "mixtral", "vocab_size": 500, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-           "num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 4}
+MIXTRAL = {"model_type": "mixtral", "vocab_size": 500, "hidden_size": 64, "intermediate_size": 96,
+           "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 4}
 
 
 def test_a_family_that_the_formula_does_not_know_is_counted(tmp_path, capsys):
