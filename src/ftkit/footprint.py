@@ -51,7 +51,7 @@ def loaded(folder: str | Path, dtype: torch.dtype | None = None, quantization: s
     Args:
         dtype: of the numbers that are not quantised; None leaves them as they are stored.
         quantization: None, "nf4", "fp4" or "int8": what the linear layers become, the head and the embeddings apart.
-        unquantised: parts of the names of further modules that stay as they are.
+        unquantised: runs of whole parts of a path, as for `quantization.paths_left`: what stays as it is.
 
     Raises:
         Refusal: another quantization.
@@ -63,7 +63,7 @@ def loaded(folder: str | Path, dtype: torch.dtype | None = None, quantization: s
     for name, one in checkpoints.tensors(folder).items():
         numbers = math.prod(one.shape)
         is_linear = (len(one.shape) == 2 and name.endswith("weight") and one.shape[0] not in rows_of_tables
-                     and not _TABLE.search(name) and not any(part in name for part in unquantised))
+                     and not _TABLE.search(name) and not any(f".{part}." in f".{name}" for part in unquantised))
         if quantization and is_linear and one.kind in _TYPES:
             total += numbers * BYTES_A_WEIGHT[quantization]
             passing = max(passing, 2 * one.size_bytes)  # as stored, and a copy on its way

@@ -15,12 +15,12 @@ from ftkit import checkpoints, footprint
 from ftkit.device import choose_device, choose_dtype
 from ftkit.errors import nearest, refusal
 from ftkit.files import sha256
+from ftkit.hub_config import REACH_S, not_from_hub
 from ftkit.loading import load_weights, quiet
 from ftkit.progress import Lines
 from ftkit.quantization import bitsandbytes_config, check_kind, keep_codes_, kind_of, paths_left
 
 EMBEDDED = "ftkit-tiny"
-REACH_S = 5  # seconds to wait for the hub's answer, once, before saying that there is none
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _DATA_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
@@ -201,18 +201,11 @@ def _refuse_small_cache(name: str, summary) -> None:
 def _ask_hub(question: str, name: str, what: str, remedy: str):
     """What the hub knows about a name: one request, no retry."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         return getattr(HfApi(), question)(name, timeout=REACH_S)
-    except GatedRepoError as error:
-        raise refusal(what, "open to you on the hub", name,
-                      "Accept its licence on its page, then run: hf auth login") from error
-    except RepositoryNotFoundError as error:
-        raise refusal(what, "a folder here or a name on the hub", name, f"Neither is there. {remedy}") from error
     except Exception as error:  # each transport has exceptions of its own
-        raise refusal(what, "in the cache, or the hub within reach", name,
-                      f"The hub did not answer ({type(error).__name__}). {remedy}") from error
+        raise not_from_hub(what, name, error, remedy) from error
 
 
 def _from_cache(name: str) -> Path | None:
