@@ -174,9 +174,13 @@ def _download(name: str, near: str, trust_remote_code: bool) -> Path:
     checkpoints.check_names(name, names)
     _refuse_small_cache(name, getattr(info, "safetensors", None))
     wanted = [*_WANTED, "*.py"] if trust_remote_code else _WANTED
-    with quiet():
-        _fetch_weights(name, sorted(file for file in names if file.endswith(".safetensors") and "/" not in file))
-        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    try:
+        with quiet():
+            _fetch_weights(name, sorted(file for file in names if file.endswith(".safetensors") and "/" not in file))
+            return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except Exception as error:  # each transport has exceptions of its own, and a disk may become full
+        raise refusal("model", "downloaded whole", name, f"The download ended with {type(error).__name__}: {error}. "
+                      "Ask for it again: it goes on where it stopped.") from error
 
 
 def _fetch_weights(name: str, files: list[str]) -> None:
@@ -190,12 +194,15 @@ def _fetch_weights(name: str, files: list[str]) -> None:
 
 
 def _refuse_small_cache(name: str, summary) -> None:
-    """Refuses a download that the disk has no room for, where the hub says how many numbers of which type there are."""
+    """Refuses a download whose rest the disk has no room for, where the hub says how many numbers there are."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     sizes = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
     needed = sum(sizes.get(kind, 1) * count for kind, count in (getattr(summary, "parameters", None) or {}).items())
-    footprint.refuse_small_disk(HF_HUB_CACHE, f"the files of {name}", needed, "HF_HOME says where the cache is.")
+    blobs = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"  # a stopped download's, too
+    there = sum(path.stat().st_size for path in blobs.glob("*"))
+    footprint.refuse_small_disk(HF_HUB_CACHE, f"the files of {name}", max(0, needed - there),
+                                "HF_HOME says where the cache is.")
 
 
 def _ask_hub(question: str, name: str, what: str, remedy: str):
