@@ -178,8 +178,8 @@ def tables(lesson):
         "merges": lines(["base, merged into", "weights, MB", "held-out loss", "less the unmerged", "clinic",
                          "largest change of a logit, over seeds"],
                         [line for name in ("QLoRA", "8-bit LoRA") for line in merges(lesson, name)]),
-        "table": lines(["row", "held-out loss", "less LoRA's, seed by seed", "clinic: share right",
-                        "CPU time of a step, of LoRA's", "highest memory of the process, GiB", "saved, MB"], rows),
+        "table": lines(["row", "held-out loss", "less LoRA's, seed by seed", "clinic: right", "step, of LoRA's",
+                        "peak, GiB", "saved, MB"], rows),
         "parts": lines(["in nf4", "held-out loss less LoRA's", "each seed"], [
             [name.removesuffix(" in nf4").replace("QLoRA", "all"), lesson.told(lesson.against(name), "+.3f"),
              ", ".join(f"{one - other:+.3f}" for one, other in lesson.pairs(name))] for name in PARTS]),
