@@ -58,6 +58,7 @@ def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", d
     Taught in: 00_start_here
     """
     check_kind(quantization)
+    unquantised = [unquantised] if isinstance(unquantised, str) else list(unquantised)
     folder = find_model(name_or_folder, trust_remote_code)
     chosen = choose_device(device)
     compute = choose_dtype("auto" if dtype == "stored" else dtype, chosen)
