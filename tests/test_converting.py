@@ -31,9 +31,8 @@ def pickled(tmp_path, random_checkpoint):
 def test_the_command_of_the_refusal_converts_pickled_weights(pickled, monkeypatch, capsys):
     folder, tensors = pickled
     with pytest.raises(Refusal, match="old must be weights stored as safetensors, got 'pytorch_model-00001.*Convert "
-                                      "them once, which runs none: ftkit convert 'old'") as refused:
+                                      f"them once, which runs none: ftkit convert '{folder}'") as refused:
         hub.find_model(folder)
-    monkeypatch.chdir(folder.parent)
     assert cli.main(str(refused.value).split("ftkit ")[-1].replace("'", "").split()) == 0
     assert "model-00002-of-00002.safetensors\nold can be loaded" in capsys.readouterr().out
     assert (folder / "pytorch_model-00001-of-00002.bin").is_file()
@@ -44,6 +43,12 @@ def test_the_command_of_the_refusal_converts_pickled_weights(pickled, monkeypatc
     assert written.keys() == tensors.keys()
     assert all(torch.equal(written[name], one) for name, one in tensors.items())
     assert hub.load_model(folder, device="cpu")[0].num_parameters()
+
+
+def test_the_command_of_the_refusal_names_the_folder_as_it_is_reached_from_here(pickled, monkeypatch):
+    monkeypatch.chdir(pickled[0].parents[1])
+    with pytest.raises(Refusal, match=f"ftkit convert '{pickled[0].parent.name}/old'"):
+        hub.find_model(pickled[0])
 
 
 def test_of_a_name_on_the_hub_the_refusal_says_how_to_fetch_it_first():

@@ -315,7 +315,10 @@ BAD_MODELS = [
     (set_config(model_type="qwen22"), "model: model_type must be a family that the installed transformers knows, got "
      "'qwen22'. Did you mean qwen2"),
     (set_config(model_type="zzzz"), "model_type must be a family that .* 'zzzz'. A newer transformers may know it."),
-    (set_config(model_type="t5"), "model: model_type must be a causal language model's, got 't5'. Choose a model that"),
+    (set_config(model_type="t5"), "model: model_type must be a causal language model's, got 't5, an encoder with a "
+     "decoder'. Choose a model that"),
+    (set_config(model_type="bert"), "model_type must be a causal language model's, got 'bert, an encoder'. Choose a"),
+    (set_config(model_type="bart"), "got 'bart, an encoder with a decoder'. Choose a model that writes"),
     (set_config(model_type="own", auto_map={"AutoConfig": "own.Config"}), "trust_remote_code must be True for model, "
      "which brings code of its own, got False. Read the .py files in its folder first; they will run on this machine."),
     (without("model.safetensors"), "model must be a folder with .*safetensors weights, got .* config.json alone is"),
@@ -328,7 +331,8 @@ BAD_MODELS = [
     (without("tokenizer.json"), "model must be a folder with a tokenizer .tokenizer.json or the like., got .* Copy"),
     (content("tokenizer.json", "{}"), "model: tokenizer must be readable, got .* Copy the tokenizer files again"),
     (without_a_tensor, "model: weights must be complete, got '1 tensors missing, first"),
-    (set_config(intermediate_size=32), "model: weights must be what config.json describes, got .* Copy config.json"),
+    (set_config(intermediate_size=32), "model: weights must be what config.json describes, got 'model.layers.0.mlp."
+     r"down_proj.weight of shape \(64, 32\), stored as \(64, 64\)'. Copy config.json"),
 ]
 
 
@@ -343,6 +347,16 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path, monkey
     monkeypatch.setitem(SIZES, "vocab_size", 100)
     with pytest.raises(Refusal, match="model: tokenizer must be of at most 100 tokens, the rows of the model's"):
         hub.load_model(save(tmp_path / "model"), device="cpu")
+
+
+def test_a_tokenizer_with_code_of_its_own_is_refused_by_what_it_is(folder):
+    edit_tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    edit_tokenizer |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(edit_tokenizer))
+    (folder / "own.py").write_text("raise SystemExit('this has run')")
+    with pytest.raises(Refusal, match="trust_remote_code must be True for model, whose tokenizer is code of its own, got "
+                                      "False. Read the .py files in its folder first"):
+        hub.load_model(folder, device="cpu")
 
 
 def test_code_of_a_trusted_checkpoint_is_left_to_transformers(folder):

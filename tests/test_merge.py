@@ -52,6 +52,14 @@ def test_merged_into_the_dequantised_base_is_what_was_computed_before(kind):
     assert checking.largest_difference(checking.logits_of(one, IDS), before) < 1e-3
 
 
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_a_dequantised_model_computes_in_the_type_that_it_is_stored_in(kind):
+    model = load_model(device="cpu", dtype="bfloat16", quantization=kind)[0]
+    one = dequantise_(model)
+    assert {parameter.dtype for parameter in one.parameters()} == {torch.bfloat16}
+    assert one(IDS).logits.isfinite().all()
+
+
 def test_merged_into_the_codes_is_peft_s_bytes():
     ours = merge_quantised_(adapted("nf4"))
     peft = get_peft_model(base("nf4"), PeftConfig(r=4, lora_alpha=16, target_modules="all-linear",
@@ -146,8 +154,9 @@ def test_merging_into_codes_leaves_a_4_bit_model_on_disk_and_the_other_ways_the_
     assert size["adapter"] < size["quantised"] < 0.5 * size["dequantised"]
     assert size["dequantised"] == pytest.approx(size["original"], rel=0.01)
     assert quantization.kind_of(base_of(folder / "quantised").get_submodule(UP)) == "nf4"
-    with pytest.raises(Refusal, match="quantization must be None for a checkpoint that is stored quantised, got 'qu"):
-        load_model(folder / "quantised", quantization="nf4")
+    assert quantization.kind_of(load_model(folder / "quantised", quantization="nf4")[0].get_submodule(UP)) == "nf4"
+    with pytest.raises(Refusal, match=r"None for quantised, which is stored quantised already \(nf4\), got 'int8'. Load"):
+        load_model(folder / "quantised", quantization="int8")
 
 
 def base_of(folder):

@@ -4,7 +4,7 @@ Knows nothing about checkpoints, methods or training, nor about the codes that t
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -44,7 +44,8 @@ def bitsandbytes_config(kind: str, compute_dtype: torch.dtype, double_quant: boo
 
 
 def paths_left(model: nn.Module, unquantised: Iterable[str]) -> list[str]:
-    """The full paths of the linear layers that stay as they are: the head, and those in the modules that are named.
+    """The full paths of the linear layers that stay as they are: the head, those whose weight is read and that are
+    never called, and those in the modules that are named.
 
     Args:
         model: in its shape alone, on the meta device, will do.
@@ -60,7 +61,8 @@ def paths_left(model: nn.Module, unquantised: Iterable[str]) -> list[str]:
     """
     head = targets.head_of(model)
     linear = [path for paths in targets.linear_names(model).values() for path in paths]
-    kept = [path for path in linear if head is not None and model.get_submodule(path) is head]
+    kept = [path for path in linear if head is not None and model.get_submodule(path) is head
+            or targets.is_read_past(model, path)]
     for name in (unquantised,) if isinstance(unquantised, str) else unquantised:
         inside = [path for path in linear if name and f".{name}." in f".{path}."]
         if not inside:
@@ -71,6 +73,17 @@ def paths_left(model: nn.Module, unquantised: Iterable[str]) -> list[str]:
         raise refusal("unquantised", "names that leave a layer to quantise", list(unquantised),
                       "Load the model with quantization=None.")
     return list(dict.fromkeys(kept))
+
+
+def left_in_floats(model: nn.Module, unquantised: Iterable[str] = ()) -> list[str] | None:
+    """`paths_left`, or None where that is the head alone, which transformers leaves by itself.
+
+    Raises:
+        Refusal: as for `paths_left`.
+    """
+    read_past = (path for paths in targets.linear_names(model).values() for path in paths
+                 if targets.is_read_past(model, path))
+    return paths_left(model, unquantised) if unquantised or any(read_past) else None
 
 
 def keep_codes_(model: nn.Module) -> nn.Module:
@@ -97,6 +110,18 @@ def kind_of(module: nn.Module) -> str:
     if type(weight).__name__ == "Int8Params":
         return "int8"
     return weight.quant_type if type(weight).__name__ == "Params4bit" else ""
+
+
+def kind_stored(stored: Mapping) -> str:
+    """How a checkpoint is stored by its config's quantization_config: one of `KINDS`, or another method's name.
+
+    Example:
+        >>> kind_stored({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"})
+        'nf4'
+    """
+    if stored.get("load_in_4bit"):
+        return stored.get("bnb_4bit_quant_type", "fp4")
+    return "int8" if stored.get("load_in_8bit") else str(stored.get("quant_method"))
 
 
 def bits_of(module: nn.Module) -> int:
@@ -148,6 +173,19 @@ def like_(module: nn.Module, numbers: torch.Tensor) -> nn.Module:
             compress_statistics=weight.compress_statistics, quant_storage=weight.quant_storage).to(weight.device)
     module.weight = made
     return module
+
+
+def blocks_left(model: nn.Module) -> dict[str, int]:
+    """How many numbers each block of several matrices holds, by name: experts of a mixture, which stay as they are.
+
+    Example:
+        >>> model = nn.ModuleDict({"up": nn.Linear(2, 2)})
+        >>> model.experts = nn.Parameter(torch.zeros(4, 2, 3))
+        >>> blocks_left(model)
+        {'experts': 24}
+    """
+    return {name: one.numel() for name, one in model.named_parameters() if one.dim() > 2 and one.is_floating_point()
+            and not isinstance(model.get_submodule(name.rpartition(".")[0]), nn.Conv1d)}
 
 
 def stored_bytes(model: nn.Module) -> int:
