@@ -61,9 +61,14 @@ def test_a_conversion_that_was_stopped_goes_on_where_it_stopped(pickled):
     first = next(convert(folder))
     stamp = first.stat().st_mtime_ns
     assert not (folder / "model.safetensors.index.json").is_file()
+    with pytest.raises(Refusal, match="old must be shards and their index, .*got 'model-00001-of-00002.safetensors with"
+                                      "out it'. Copy the index too; after a conversion that was stopped, run ftkit"):
+        hub.find_model(folder)
+    (folder / ".model-00002-of-00002.safetensors.partial").write_bytes(b"half of it, as a kill leaves it")
     assert [path.name for path in convert(folder)] == [f"model-0000{part}-of-00002.safetensors" for part in (1, 2)]
     assert first.stat().st_mtime_ns == stamp
     assert set(checkpoints.tensors(folder)) == set(tensors)
+    assert not list(folder.glob(".*.partial"))
 
 
 def test_a_conversion_that_fails_leaves_no_piece_behind(pickled, monkeypatch):
@@ -104,7 +109,9 @@ def lost(folder):
 
 
 @pytest.mark.parametrize(("make", "sentence"), [
-    (lambda folder: None, "must be a folder with pytorch_model.bin, or .*rename the file to pytorch_model.bin"),
+    (lambda folder: None, "must be a folder with pytorch_model.bin, or .*rename one whole file to pytorch_model.bin"),
+    (lambda folder: torch.save({"w": torch.ones(2)}, folder / "pytorch_model-00001-of-00002.bin"),
+     "with pytorch_model.bin, or pytorch_model.bin.index.json .*-00001-of-00002.bin'.. Copy the index of pieces from"),
     (lambda folder: (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"w": Harmful()})),
      "pytorch_model.bin must be tensors and nothing else, .*It would run code: do not open it"),
     (lambda folder: torch.save([torch.ones(2)], folder / "pytorch_model.bin"),

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -180,7 +181,23 @@ def test_a_saved_folder_is_whole_or_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(type(tokenizer), "save_pretrained", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         checking.save_model(model, tokenizer, tmp_path / "whole")
-    assert not (tmp_path / "whole").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_saved_without_a_bar_and_without_what_a_killed_save_left(tmp_path, capsys):
+    (tmp_path / ".whole.partial").mkdir()
+    (tmp_path / ".whole.partial" / "model-00007-of-00009.safetensors").write_bytes(b"half")
+    model, tokenizer = load_model(device="cpu")
+    folder = checking.save_model(model, tokenizer, tmp_path / "whole")
+    assert not list(folder.glob("*of*")) and [path.name for path in tmp_path.iterdir()] == ["whole"]
+    assert "Writing" not in "".join(capsys.readouterr())
+
+
+def test_a_model_that_the_disk_has_no_room_for_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("ftkit.footprint.shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
+    with pytest.raises(Refusal, match="free disk space for whole must be .* or more for the model, got '1.00 MiB'"):
+        checking.save_model(*load_model(device="cpu"), tmp_path / "whole")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("call", "words"), [

@@ -13,6 +13,7 @@ from ftkit.files import read_json
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _TOKENIZER = re.compile(r"tokenizer\.json|.*\.model|vocab\.(json|txt)|.*\.tiktoken|tekken\.json|tokenization_\w+\.py")
+_PIECE = re.compile(r".*-\d+-of-0*([2-9]|[1-9]\d+)\.safetensors")  # one of two or more
 _HEADER_BYTES = 8  # a safetensors file begins with the length of its JSON header
 _CONVERT = ("Pickled weights can run code when they are opened. Convert them once, which runs none:")
 _FETCH = "hf download {name} --local-dir '{folder}', then "
@@ -131,6 +132,10 @@ def _shards(folder: Path, names: set[str]) -> list[Path]:
         if not path.is_file():
             raise refusal(f"{folder.name}/{path.name}", "there, as the index of the weights says", "no such file",
                           "Copy the missing shard, or download the model again.")
+    piece = next((file for file in sorted(names) if _PIECE.fullmatch(file)), None)
+    if piece and not any(file.endswith(".safetensors.index.json") for file in names):
+        raise refusal(f"{folder.name}", "shards and their index, model.safetensors.index.json", f"{piece} without it",
+                      "Copy the index too; after a conversion that was stopped, run ftkit convert again.")
     return [folder / file for file in sorted(names) if file.endswith(".safetensors")]
 
 

@@ -12,6 +12,7 @@ from ftkit.memory.head import loss_of_states
 from ftkit.memory.ledger import Storage, Tensor, checkpointed
 from ftkit.memory.ops import FLOAT
 from ftkit.memory.shape import ATTENTION, MLP
+from ftkit.memory.sharing import OUTSIDE
 
 IDS = 8  # bytes of a token's number
 
@@ -47,6 +48,8 @@ def loss_of(decoder: Decoder) -> Tensor:
     """The loss of a micro-batch, a tensor of one number with the whole graph behind it."""
     ledger, setup = decoder.ledger, decoder.setup
     ledger.where, ledger.part = ("forward", None), "activations"
+    if decoder.sharing:
+        decoder.sharing.into(OUTSIDE)
     ids = Storage(ledger, setup.batch_size * setup.seq_len * IDS, "buffers")
     labels = Storage(ledger, setup.batch_size * setup.seq_len * IDS, "buffers")
     states = [_decoded(decoder)]
@@ -78,11 +81,15 @@ def _decoded(decoder: Decoder) -> Tensor:
     ledger.kept_by_layer = []
     for place in range(shape.layers):
         ledger.where, before = ("forward", place), ledger.live
+        if decoder.sharing:
+            decoder.sharing.into(place)
 
         def layer(x: Tensor, place: int = place) -> Tensor:
             return _layer(decoder, batch, place, x)
 
         states = checkpointed(ledger, layer, states) if setup.recomputes(place) else layer(states)
+        if decoder.sharing:
+            decoder.sharing.out_of(place)
         ledger.kept_by_layer.append(ledger.live - before)
     ledger.where = ("forward", None)
     states = _normed(decoder, states, decoder.final_norm) if decoder.final_norm else states
