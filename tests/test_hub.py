@@ -349,10 +349,11 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path, monkey
         hub.load_model(save(tmp_path / "model"), device="cpu")
 
 
-def test_a_tokenizer_with_code_of_its_own_is_refused_by_what_it_is(folder):
-    edit_tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
-    edit_tokenizer |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
-    (folder / "tokenizer_config.json").write_text(json.dumps(edit_tokenizer))
+def test_a_tokenizer_with_code_of_its_own_is_refused_by_what_it_is(tmp_path):
+    folder = save(tmp_path / "model", "llama")
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    told |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
     (folder / "own.py").write_text("raise SystemExit('this has run')")
     with pytest.raises(Refusal, match="trust_remote_code must be True for model, whose tokenizer is code of its own, got "
                                       "False. Read the .py files in its folder first"):
