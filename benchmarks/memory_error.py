@@ -4,11 +4,14 @@
     python benchmarks/memory_error.py               # measures what is not measured yet, beside those predictions
     python benchmarks/memory_error.py --gpu         # the same on a GPU, for what fits there
     python benchmarks/memory_error.py --drawn       # with either: the second table, which a seed drew (`memory_draw`)
+    python benchmarks/memory_error.py --again       # the second table once more, with today's code
 
 A prediction that stands in the file is not made anew: the formula was finished, and the predictions were written and
 committed, before any of these configurations was measured. Those that were measured while the formula was made are
-another set, `DEVELOPED_ON`: small models of the same families. Of the second table's rows `now` is what the formula
-says today, where it was mended after they were measured.
+another set, `DEVELOPED_ON`: small models of the same families.
+
+What the drawn rows showed to be wrong was mended after they were measured, in the formula, in the meter and in the
+training that both follow; `--again` predicts and measures them with today's code, beside what stood there first.
 
 Measured is the most that live tensors take at once in two steps of the whole training, all layers, run by the code
 that trains for real, on tensors without storage (`ftkit.meter`); where a GPU computes otherwise than a CPU, its
@@ -30,7 +33,7 @@ from ftkit.memory.shape import shape_of
 from ftkit.tables import aligned
 from ftkit.units import bytes_to_words, count_to_words
 
-NAME = "memory_error"
+NAME, AGAIN = "memory_error", "mended"
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 DEVELOPED_ON = [  # of 2 to 4 layers, 768 to 1024 numbers wide, 8,000 tokens or fewer in the vocabulary
     "llama: lora, qlora, qlora with checkpointing, full, full and lora in float32, lora on attention, lora with "
@@ -91,12 +94,12 @@ def measure(row: dict, device: str) -> None:
     """Measures a row beside its prediction: without storage, or on a GPU."""
     from ftkit.meter import measuring
 
-    settings = dict(row["setup"])
-    way = settings.pop("way", "ours")
-    config, setup = config_of(row["model"]), Setup(**settings)
+    config, setup, way = _read(row["model"], row["setup"])
     found = measuring.measure_real(config, setup, device="cuda", way=way) if device == "gpu" else \
         measuring.measure(config, setup, way=way)
-    row[device] = {"measured_bytes": found.peak_bytes, "error": row["predicted_bytes"] / found.peak_bytes - 1,
+    predicted = predict(config, setup, way).peak_bytes if device == AGAIN else row["predicted_bytes"]
+    row[device] = {"predicted_bytes": predicted} if device == AGAIN else {}
+    row[device] |= {"measured_bytes": found.peak_bytes, "error": predicted / found.peak_bytes - 1,
                    "phase": found.phase, "counted": found.counted, "notes": list(found.notes),
                    "elapsed_s": round(found.elapsed_s, 1)}
 
@@ -118,17 +121,21 @@ def shown(rows: list[dict], device: str) -> str:
         cells.append([_name(row["model"]), setup["method"], setup.get("batch_size", 1), setup.get("seq_len", 512),
                       ", ".join(name for name in ("checkpointing", "float32_cast", "mixed", "way")
                                 if setup.get(name) not in (None, False, "ours")),
-                      bytes_to_words(row["predicted_bytes"]), bytes_to_words(one["measured_bytes"]) if one else "",
+                      bytes_to_words((one or row).get("predicted_bytes", row["predicted_bytes"])), bytes_to_words(one["measured_bytes"]) if one else "",
                       f"{one['error']:+.2%}" if one else "not measured", row["moment"]])
     return aligned(["model", "method", "rows", "tokens", "with", "predicted", "measured", "error", "highest in"], cells)
 
 
 def _predicted(model: str, setup: dict) -> dict:
-    settings = dict(setup)
-    way = settings.pop("way", "ours")
-    found = predict(config_of(model), Setup(**settings), way)
+    found = predict(*_read(model, setup))
     return {"model": model, "setup": setup, "predicted_bytes": found.peak_bytes, "moment": found.moment,
             "predicted_by": cards.commit()}
+
+
+def _read(model: str | dict, setup: dict) -> tuple[dict, Setup, str]:
+    settings = dict(setup)
+    way = settings.pop("way", "ours")
+    return config_of(model), Setup(**settings), way
 
 
 def _key(model: str | dict, setup: dict) -> str:
@@ -149,7 +156,7 @@ def _write(rows: list[dict], drawn: bool) -> None:
     tables = {name: _written()[name] for name in ("developed_on", "without_storage", "on_a_gpu", "rows", "drawn")
               if name in _written()}
     if drawn:
-        tables["drawn"] = {"seed": memory_draw.SEED, **summaries, "rows": rows}
+        tables["drawn"] = {"seed": memory_draw.SEED, **summaries, AGAIN: summary(rows, AGAIN), "rows": rows}
     results.write(NAME, tables if drawn else tables | {"developed_on": DEVELOPED_ON, **summaries, "rows": rows})
 
 
@@ -159,9 +166,11 @@ def main() -> None:
     parser.add_argument("--predict", action="store_true", help="write the predictions alone")
     parser.add_argument("--gpu", action="store_true", help="measure on a GPU what fits there")
     parser.add_argument("--drawn", action="store_true", help="the table that a seed drew")
+    parser.add_argument("--again", action="store_true", help="the drawn table once more, after it was mended")
     parser.add_argument("--only", nargs="*", metavar="MODEL", help="measure the rows of these models alone")
     options = parser.parse_args()
-    rows, device = rows_so_far(options.drawn), "gpu" if options.gpu else "fake"
+    options.drawn = options.drawn or options.again
+    rows, device = rows_so_far(options.drawn), AGAIN if options.again else "gpu" if options.gpu else "fake"
     _write(rows, options.drawn)
     for row in rows if not options.predict else ():
         if device in row or (options.only and _name(row["model"]) not in options.only) or (options.gpu and not _has_room(row)):

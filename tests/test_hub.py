@@ -205,6 +205,30 @@ def test_a_download_that_the_disk_has_no_room_for_is_refused_before_it_begins(fo
         hub.find_model("owner/name")
 
 
+def test_what_a_stopped_download_left_is_not_asked_of_the_disk_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("ftkit.footprint.shutil.disk_usage", lambda _: SimpleNamespace(free=50))
+    blobs = tmp_path / "models--owner--name" / "blobs"
+    blobs.mkdir(parents=True)
+    summary = SimpleNamespace(parameters={"BF16": 100})
+    with pytest.raises(Refusal, match="free disk space for .* must be 200 B or more for the files of owner/name, got"):
+        hub._refuse_small_cache("owner/name", summary)
+    (blobs / "0123.incomplete").write_bytes(bytes(150))
+    hub._refuse_small_cache("owner/name", summary)
+
+
+def test_a_download_that_breaks_off_is_told_in_a_sentence(folder, monkeypatch):
+    def breaks(*_, **__):
+        raise ConnectionError("connection reset")
+
+    names = [SimpleNamespace(rfilename=path.name) for path in folder.iterdir()]
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: SimpleNamespace(siblings=names))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", breaks)
+    with pytest.raises(Refusal, match="model must be downloaded whole, got 'owner/name'. The download ended with "
+                                      "ConnectionError: connection reset. Ask for it again: it goes on where"):
+        hub.find_model("owner/name")
+
+
 def test_pickled_weights_on_the_hub_are_refused_before_the_download(monkeypatch):
     names = [SimpleNamespace(rfilename=name) for name in ("config.json", "pytorch_model.bin", "tokenizer.json")]
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: SimpleNamespace(siblings=names))

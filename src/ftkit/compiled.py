@@ -25,7 +25,7 @@ def compiled(model: nn.Module) -> Iterator[None]:
     """While open, models of transformers' llama, mistral, qwen2 and qwen3 families take compiled functions for their
     small parts, and weights in 4-bit codes are decoded by one; for other families only the latter.
 
-    Each function is compiled when first needed, which takes seconds; a batch of another width does not compile it again.
+    Each function is compiled when first needed, which takes seconds; a batch of another width compiles none again.
     Results differ by rounding alone. Forward and backward pass must both be inside, since layers may be computed again.
 
     Args:

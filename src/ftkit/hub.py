@@ -18,6 +18,7 @@ from ftkit.causal import READ_FIRST, check_causal
 from ftkit.device import choose_device, choose_dtype
 from ftkit.errors import nearest, refusal
 from ftkit.files import sha256
+from ftkit.hub_config import REACH_S, not_from_hub
 from ftkit.loading import load_weights, quiet, shape_alone
 from ftkit.progress import Lines
 from ftkit.quantization import (
@@ -32,7 +33,6 @@ from ftkit.quantization import (
 from ftkit.targets import counts
 
 EMBEDDED = "ftkit-tiny"
-REACH_S = 5  # seconds to wait for the hub's answer, once, before saying that there is none
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _DATA_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
@@ -72,6 +72,7 @@ def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", d
     Taught in: 00_start_here
     """
     check_kind(quantization)
+    unquantised = [unquantised] if isinstance(unquantised, str) else list(unquantised)
     folder = find_model(name_or_folder, trust_remote_code)
     chosen = choose_device(device)
     compute = choose_dtype("auto" if dtype == "stored" else dtype, chosen)
@@ -173,9 +174,13 @@ def _download(name: str, near: str, trust_remote_code: bool) -> Path:
     checkpoints.check_names(name, names)
     _refuse_small_cache(name, getattr(info, "safetensors", None))
     wanted = [*_WANTED, "*.py"] if trust_remote_code else _WANTED
-    with quiet():
-        _fetch_weights(name, sorted(file for file in names if file.endswith(".safetensors") and "/" not in file))
-        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    try:
+        with quiet():
+            _fetch_weights(name, sorted(file for file in names if file.endswith(".safetensors") and "/" not in file))
+            return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except Exception as error:  # each transport has exceptions of its own, and a disk may become full
+        raise refusal("model", "downloaded whole", name, f"The download ended with {type(error).__name__}: {error}. "
+                      "Ask for it again: it goes on where it stopped.") from error
 
 
 def _fetch_weights(name: str, files: list[str]) -> None:
@@ -189,29 +194,25 @@ def _fetch_weights(name: str, files: list[str]) -> None:
 
 
 def _refuse_small_cache(name: str, summary) -> None:
-    """Refuses a download that the disk has no room for, where the hub says how many numbers of which type there are."""
+    """Refuses a download whose rest the disk has no room for, where the hub says how many numbers there are."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     sizes = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
     needed = sum(sizes.get(kind, 1) * count for kind, count in (getattr(summary, "parameters", None) or {}).items())
-    footprint.refuse_small_disk(HF_HUB_CACHE, f"the files of {name}", needed, "HF_HOME says where the cache is.")
+    blobs = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"  # a stopped download's, too
+    there = sum(path.stat().st_size for path in blobs.glob("*"))
+    footprint.refuse_small_disk(HF_HUB_CACHE, f"the files of {name}", max(0, needed - there),
+                                "HF_HOME says where the cache is.")
 
 
 def _ask_hub(question: str, name: str, what: str, remedy: str):
     """What the hub knows about a name: one request, no retry."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         return getattr(HfApi(), question)(name, timeout=REACH_S)
-    except GatedRepoError as error:
-        raise refusal(what, "open to you on the hub", name,
-                      "Accept its licence on its page, then run: hf auth login") from error
-    except RepositoryNotFoundError as error:
-        raise refusal(what, "a folder here or a name on the hub", name, f"Neither is there. {remedy}") from error
     except Exception as error:  # each transport has exceptions of its own
-        raise refusal(what, "in the cache, or the hub within reach", name,
-                      f"The hub did not answer ({type(error).__name__}). {remedy}") from error
+        raise not_from_hub(what, name, error, remedy) from error
 
 
 def _from_cache(name: str) -> Path | None:

@@ -56,7 +56,7 @@ def loss_of(decoder: Decoder) -> Tensor:
     ledger.where, ledger.part = ("loss", None), "logits"
     loss = loss_of_states(decoder, states)
     del ids, labels
-    ledger.part = "activations"
+    ledger.part, ledger.casts = "activations", []
     return loss
 
 
@@ -209,7 +209,7 @@ def _attention(decoder: Decoder, batch: Batch, place: int, x: Tensor) -> Tensor:
     way = "efficient" if _way(decoder) == "flash" and (query.kind == FLOAT or batch.mask is not None) else _way(decoder)
     groups = query.numel // batch.rows // batch.width * (batch.front + batch.width) * batch.rows // key.numel
     how = Attention(way, batch.tokens * shape.heads, batch.front + batch.width, groups, shape.head_dim, shape.softcap,
-                    shape.attention_dropout, shape.upcasts, batch.rows > 1)
+                    shape.attention_dropout, shape.upcasts, decoder.cast * (way == "eager"), batch.rows > 1)
     out = attend(ledger, how, query, key, value, batch.mask)
     del query, key, value
     out = layers.linear(ledger, out, matrices[_last(shape, ATTENTION)])

@@ -197,6 +197,7 @@ def ready_to_learn(model: nn.Module, recompute: bool | str, keep_weights: bool =
         kept = {"context_fn": low_rank.kept_the_second_time} if keep_weights else {}
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False, **kept},
                                               every_n_layers=step)
+        model.disable_input_require_grads()  # reentrant checkpoints alone need them: frozen layers would be passed, too
     try:
         yield
     finally:
