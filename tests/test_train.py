@@ -394,6 +394,15 @@ def test_a_trace_with_missing_records_is_refused(tmp_path):
         list(train(model_of(lora=True), EXAMPLES, config, held_out=HELD_OUT, run=run))
 
 
+def test_frozen_layers_below_what_is_trained_are_not_computed_again():
+    model, calls = model_of(), []
+    model.model.layers[0].requires_grad_(False)
+    model.model.embed_tokens.requires_grad_(False)
+    model.model.layers[0].mlp.register_forward_hook(lambda *_: calls.append(0))
+    next(train(model, EXAMPLES, replace(CONFIG, activation_checkpointing=True)))
+    assert calls == [0]
+
+
 # What cannot be trained
 
 
