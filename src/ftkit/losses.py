@@ -102,7 +102,7 @@ class _ChunkedLoss(torch.autograd.Function):
         for part, goals, out in zip(states.split(chunk), targets.split(chunk), grad_states.split(chunk), strict=True):
             part = part.detach().requires_grad_(needed)
             with torch.set_grad_enabled(needed):
-                raw = head(part[None])[0]  # (chunk, vocabulary)
+                raw = head(part[None]).squeeze(0)  # (chunk, vocabulary); indexing would copy its gradient
             loss, slopes = _loss_and_slopes(raw.detach(), goals)
             total += loss
             if needed:
