@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,8 @@ CELL = 'scale: str = "tiny"\nseed: int = 0\nout_dir: str = "runs"\ndata: str = "
 def write(folder, name, *sources, tag="parameters"):
     folder.mkdir(parents=True, exist_ok=True)
     cells = [nbformat.v4.new_code_cell(CELL, id="parameters-cell", metadata={"tags": [tag]})]
-    cells += [nbformat.v4.new_code_cell(source, id=f"cell-{index}", metadata={"tags": ["result"]})
+    cells += [nbformat.v4.new_markdown_cell(source, id=f"cell-{index}") if source.startswith("#") else
+              nbformat.v4.new_code_cell(source, id=f"cell-{index}", metadata={"tags": ["result"]})
               for index, source in enumerate(sources)]
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={
         "kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}})
@@ -36,7 +38,7 @@ def place(tmp_path, monkeypatch):
     """An empty working folder, and two lessons elsewhere."""
     lessons = tmp_path / "kit" / "notebooks"
     write(lessons, "00_start_here.ipynb", "print('hello')")
-    write(lessons, "01_why_finetune.ipynb", "print(open(data).read(), out_dir)", "data")
+    write(lessons, "01_why_finetune.ipynb", "## 1 · Look\n\nat ## this", "print(open(data).read(), out_dir)", "data")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("FTKIT_NOTEBOOKS", str(lessons))
@@ -77,6 +79,7 @@ def test_a_notebook_is_run_on_a_file_of_the_callers_and_leaves_no_trace_of_where
     said = capsys.readouterr().out
     folder = next((place / "runs").iterdir())
     assert folder.name.startswith("01_why_finetune-") and '[{"a": 1}] .' in said
+    assert re.findall("01_why_finetune: (.*), .* so far", said) == ["1 · Look"]
     assert str(Path("runs") / folder.name / "01_why_finetune.ipynb") in said and ".html" in said
     copy = (folder / "01_why_finetune.ipynb").read_text("utf-8")
     assert "my.json" in copy and str(place) not in copy
@@ -287,3 +290,15 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["curse"])
     assert ended.value.code == 2 and "doctor" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal to one process alone")
+def test_a_run_that_is_stopped_says_so_and_nothing_else(place):
+    path = write(place, "mine.ipynb", "## 1 · Wait", "import time; time.sleep(60)")
+    run = subprocess.Popen([sys.executable, "-m", "ftkit.cli", "run", str(path)], env=kernel_env({}),
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert "running in" in run.stdout.readline() and "1 · Wait" in run.stdout.readline()
+    time.sleep(1)  # into the cell behind the heading
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=30)
+    assert run.returncode == 130 and said == "ftkit: stopped\n"

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import CTRLConfig, CTRLLMHeadModel, Qwen2Config, Qwen2ForCausalLM
 
 from ftkit import cpu
 from ftkit.errors import Refusal
@@ -440,7 +440,10 @@ class Bare(nn.Linear):
     (lambda: model_of().half(), {"precision": "fp16"}, None,
      r"trainable weights must be float32 with precision='fp16', got '.* in float16'\. Load the model with dtype="),
     (lambda: Bare(2, 2), {"activation_checkpointing": True}, None,
-     r"activation_checkpointing must be False for a Bare, got True\. Only models of transformers can do it\."),
+     r"activation_checkpointing must be False for a Bare, got True\. Only models of transformers can do it, and not all"),
+    (lambda: CTRLLMHeadModel(CTRLConfig(vocab_size=8, n_embd=8, dff=8, n_layer=1, n_head=1)),
+     {"activation_checkpointing": True}, None,
+     r"activation_checkpointing must be False for a CTRLLMHeadModel, got True\. Only models of transformers can do it"),
     (model_of, {"patience": 1, "eval_every": 1}, None,
      r"held_out must be given together with patience, got None\. Split some examples off, or set patience=None\."),
     (model_of, {}, [], r"held-out examples must be at least one, got \[\]"),

@@ -8,6 +8,7 @@ Each command imports what it needs when it is called, so that `ftkit --help` ans
 import argparse
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import ftkit
@@ -104,6 +105,7 @@ def run(options) -> int:
     from ftkit.notebooks.course import find_lesson, notebooks_folder
     from ftkit.notebooks.parameters import declared_parameters, located, parse_parameters
     from ftkit.notebooks.run import result_text, run_notebook
+    from ftkit.units import seconds_to_words
 
     is_file = options.notebook.endswith(".ipynb") and Path(options.notebook).is_file()
     path = Path(options.notebook) if is_file else find_lesson(options.notebook, notebooks_folder())
@@ -115,7 +117,9 @@ def run(options) -> int:
         given.setdefault("out_dir", ".")
     executed = folder / path.name
     print(f"{path.stem}: running in {folder}", flush=True)
-    result = run_notebook(path, executed, given, cwd=folder, limit_s=options.limit)
+    began_s = time.monotonic()
+    result = run_notebook(path, executed, given, cwd=folder, limit_s=options.limit, on_section=lambda heading: print(
+        f"{path.stem}: {heading}, {seconds_to_words(time.monotonic() - began_s)} so far", flush=True))
     print(_line(result))
     if result.status == "ok" and (text := result_text(executed)):
         print(text)

@@ -9,6 +9,7 @@ import sysconfig
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from ftkit.notebooks.forked import SpareKernel, SpareProvisioner
 from ftkit.units import GIB
 
 SAMPLE_EVERY_S = 0.1
+KERNEL_LOG_LEVEL = "CRITICAL"  # a kernel that is stopped in a cell would log the traceback of its own ending
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Execution:
     cwd: Path
     env: dict[str, str]
     spare: SpareKernel | None = None
+    on_section: Callable[[str], None] | None = None
     notebook: nbformat.NotebookNode | None = None
     cell: str | None = None  # id of the cell that failed
     error: str | None = None
@@ -53,7 +56,8 @@ class Execution:
 
 
 def execute(notebook: nbformat.NotebookNode, parameters: dict, *, cwd: str | Path, env: dict[str, str] | None = None,
-            limit_s: float | None = None, warm: bool = False) -> Execution:
+            limit_s: float | None = None, warm: bool = False,
+            on_section: Callable[[str], None] | None = None) -> Execution:
     """The notebook run from top to bottom, or as far as it came; an error in it is returned, not raised.
 
     Args:
@@ -63,10 +67,11 @@ def execute(notebook: nbformat.NotebookNode, parameters: dict, *, cwd: str | Pat
         env: environment variables for the kernel beside those of this process.
         limit_s: seconds for the whole notebook; None for no limit.
         warm: fork the kernel from a process that has imported torch and the like; see `ftkit.warm`.
+        on_section: is called with each section's heading when the run comes to it.
     """
     env = kernel_env(env or {})
     spare = SpareKernel(cwd, env) if warm and prepared.can_fork(env) else None
-    run = Execution(limit_s=limit_s, cwd=Path(cwd), env=env, spare=spare)
+    run = Execution(limit_s=limit_s, cwd=Path(cwd), env=env, spare=spare, on_section=on_section)
     papermill_engines.register("ftkit", _ThisPythonEngine)
     try:
         papermill.execute_notebook(notebook, None, parameters, engine_name="ftkit", kernel_name="python3",
@@ -137,7 +142,7 @@ class _ThisPython(AsyncKernelManager):
 
     @property
     def kernel_spec(self):
-        return KernelSpec(**get_kernel_dict())
+        return KernelSpec(**get_kernel_dict([f"--log-level={KERNEL_LOG_LEVEL}"]))
 
 
 class _ThisPythonEngine(Engine):
@@ -151,6 +156,8 @@ class _ThisPythonEngine(Engine):
 
         def cell_started(cell, cell_index):
             execution.cell = cell.get("id", str(cell_index))
+            if execution.on_section and cell.cell_type == "markdown" and cell.source.startswith("## "):
+                execution.on_section(cell.source.partition("\n")[0].removeprefix("## "))
 
         client = PapermillNotebookClient(
             nb_man, kernel_name="python3", startup_timeout=start_timeout,

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib import metadata
@@ -41,7 +42,8 @@ class Result:
 
 
 def run_notebook(path: str | Path, executed: str | Path, parameters: dict | None = None, *,
-                 cwd: str | Path | None = None, limit_s: float | None = None, warm: bool = False) -> Result:
+                 cwd: str | Path | None = None, limit_s: float | None = None, warm: bool = False,
+                 on_section: Callable[[str], None] | None = None) -> Result:
     """The result of running one notebook; its executed copy and its HTML page are written in any case.
 
     A run that is done and unchanged (same notebook, parameters, data files, package) is not repeated.
@@ -53,6 +55,7 @@ def run_notebook(path: str | Path, executed: str | Path, parameters: dict | None
         cwd: the folder the notebook works in; the folder of `executed` by default.
         limit_s: seconds for the whole notebook; None for no limit.
         warm: fork the kernel from a process that has imported torch and the like; the outputs are the same.
+        on_section: is called with each section's heading when the run comes to it.
 
     Raises:
         Refusal: the notebook is missing or misdeclared, a parameter is unknown, misspelt or of the wrong type, the
@@ -70,7 +73,7 @@ def run_notebook(path: str | Path, executed: str | Path, parameters: dict | None
     cwd = Path(cwd or executed.parent)
     cwd.mkdir(parents=True, exist_ok=True)
     notebook = nbformat.read(path, as_version=4)
-    run = execute(notebook, parameters, cwd=cwd, limit_s=limit_s, warm=warm,
+    run = execute(notebook, parameters, cwd=cwd, limit_s=limit_s, warm=warm, on_section=on_section,
                   env={"FTKIT_HOME": str(cwd.absolute() / ".ftkit")})
     return _keep(run, run.notebook or notebook, path.stem, stamp, executed, _hidden(parameters, cwd))
 
