@@ -449,7 +449,7 @@ class Bare(nn.Linear):
     (lambda: model_of().half(), {"precision": "fp16"}, None,
      r"trainable weights must be float32 with precision='fp16', got '.* in float16'\. Load the model with dtype="),
     (lambda: Bare(2, 2), {"activation_checkpointing": True}, None,
-     r"activation_checkpointing must be False for a Bare, got True\. Only models of transformers can do it, and not all"),
+     r"activation_checkpointing must be False for a Bare, got True\. Only models of transformers can do it, and not"),
     (lambda: CTRLLMHeadModel(CTRLConfig(vocab_size=8, n_embd=8, dff=8, n_layer=1, n_head=1)),
      {"activation_checkpointing": True}, None,
      r"activation_checkpointing must be False for a CTRLLMHeadModel, got True\. Only models of transformers can do it"),

@@ -53,7 +53,7 @@ def loaded(folder: str | Path, dtype: torch.dtype | None = None, quantization: s
         dtype: of the numbers that are not quantised; None leaves them as they are stored.
         quantization: None, "nf4", "fp4" or "int8": what the linear layers become, the head and the embeddings apart,
             and the experts of a mixture, which transformers joins to blocks that nothing quantises.
-        unquantised: parts of the names of further modules that stay as they are.
+        unquantised: runs of whole parts of a path, as for `quantization.paths_left`: what stays as it is.
 
     Raises:
         Refusal: another quantization.
@@ -132,7 +132,7 @@ def _is_linear(name: str, shape: tuple[int, ...], rows_of_tables: set, unquantis
     """Whether a tensor is the matrix of a linear layer that is quantised."""
     return (len(shape) == 2 and name.endswith("weight") and shape[0] not in rows_of_tables
             and not _TABLE.search(name) and not _EXPERT.search(name)
-            and not any(part in name for part in unquantised))
+            and not any(f".{part}." in f".{name}" for part in unquantised))
 
 
 def _left_in_container() -> list[int]:

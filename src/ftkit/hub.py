@@ -8,6 +8,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from ftkit.causal import READ_FIRST, check_causal
 from ftkit.device import choose_device, choose_dtype
 from ftkit.errors import nearest, refusal
 from ftkit.files import sha256
+from ftkit.hub_config import REACH_S, not_from_hub
 from ftkit.loading import load_weights, quiet, shape_alone
 from ftkit.progress import Lines
 from ftkit.quantization import (
@@ -31,7 +33,6 @@ from ftkit.quantization import (
 from ftkit.targets import counts
 
 EMBEDDED = "ftkit-tiny"
-REACH_S = 5  # seconds to wait for the hub's answer, once, before saying that there is none
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _DATA_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
@@ -71,6 +72,7 @@ def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", d
     Taught in: 00_start_here
     """
     check_kind(quantization)
+    unquantised = [unquantised] if isinstance(unquantised, str) else list(unquantised)
     folder = find_model(name_or_folder, trust_remote_code)
     chosen = choose_device(device)
     compute = choose_dtype("auto" if dtype == "stored" else dtype, chosen)
@@ -96,7 +98,8 @@ def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", d
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise refusal(f"{folder.name}: tokenizer", f"of at most {rows} tokens, the rows of the model's embeddings",
-                      len(tokenizer), "The tokenizer belongs to another model: take both from the same source.")
+                      len(tokenizer), "It belongs to another model, or tokens were added to it: take both from one "
+                      "source, or give the model rows for them (resize_token_embeddings) and save it anew.")
     return (keep_codes_(model) if "device_map" in settings else model.to(chosen)).eval(), tokenizer
 
 
@@ -171,9 +174,13 @@ def _download(name: str, near: str, trust_remote_code: bool) -> Path:
     checkpoints.check_names(name, names)
     _refuse_small_cache(name, getattr(info, "safetensors", None))
     wanted = [*_WANTED, "*.py"] if trust_remote_code else _WANTED
-    with quiet():
-        _fetch_weights(name, sorted(file for file in names if file.endswith(".safetensors") and "/" not in file))
-        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    try:
+        with quiet():
+            _fetch_weights(name, sorted(file for file in names if file.endswith(".safetensors") and "/" not in file))
+            return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except Exception as error:  # each transport has exceptions of its own, and a disk may become full
+        raise refusal("model", "downloaded whole", name, f"The download ended with {type(error).__name__}: {error}. "
+                      "Ask for it again: it goes on where it stopped.") from error
 
 
 def _fetch_weights(name: str, files: list[str]) -> None:
@@ -187,29 +194,25 @@ def _fetch_weights(name: str, files: list[str]) -> None:
 
 
 def _refuse_small_cache(name: str, summary) -> None:
-    """Refuses a download that the disk has no room for, where the hub says how many numbers of which type there are."""
+    """Refuses a download whose rest the disk has no room for, where the hub says how many numbers there are."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     sizes = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
     needed = sum(sizes.get(kind, 1) * count for kind, count in (getattr(summary, "parameters", None) or {}).items())
-    footprint.refuse_small_disk(HF_HUB_CACHE, f"the files of {name}", needed, "HF_HOME says where the cache is.")
+    blobs = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"  # a stopped download's, too
+    there = sum(path.stat().st_size for path in blobs.glob("*"))
+    footprint.refuse_small_disk(HF_HUB_CACHE, f"the files of {name}", max(0, needed - there),
+                                "HF_HOME says where the cache is.")
 
 
 def _ask_hub(question: str, name: str, what: str, remedy: str):
     """What the hub knows about a name: one request, no retry."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         return getattr(HfApi(), question)(name, timeout=REACH_S)
-    except GatedRepoError as error:
-        raise refusal(what, "open to you on the hub", name,
-                      "Accept its licence on its page, then run: hf auth login") from error
-    except RepositoryNotFoundError as error:
-        raise refusal(what, "a folder here or a name on the hub", name, f"Neither is there. {remedy}") from error
     except Exception as error:  # each transport has exceptions of its own
-        raise refusal(what, "in the cache, or the hub within reach", name,
-                      f"The hub did not answer ({type(error).__name__}). {remedy}") from error
+        raise not_from_hub(what, name, error, remedy) from error
 
 
 def _from_cache(name: str) -> Path | None:
@@ -243,9 +246,13 @@ def _load_tokenizer(folder: Path, trust_remote_code: bool):
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:  # each tokenizer backend has exceptions of its own
-        if not trust_remote_code and "auto_map" in checkpoints.read_object(folder / "tokenizer_config.json"):
+        described = folder / "tokenizer_config.json"
+        if not trust_remote_code and described.is_file() and "auto_map" in checkpoints.read_object(described):
             raise refusal("trust_remote_code", f"True for {folder.name}, whose tokenizer is code of its own", False,
                           READ_FIRST) from error
+        if not (folder / "tokenizer.json").is_file() and find_spec("sentencepiece") is None:
+            raise refusal(f"{folder.name}: tokenizer", "a tokenizer.json, where sentencepiece is not installed",
+                          "files that need it", "pip install sentencepiece tiktoken") from error
         raise refusal(f"{folder.name}: tokenizer", "readable", f"{type(error).__name__}: {error}",
                       "Copy the tokenizer files again from where the model came from.") from error
     if tokenizer.pad_token is None:

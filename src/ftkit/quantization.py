@@ -147,15 +147,11 @@ def numbers_of(module: nn.Module) -> torch.Tensor:
     Raises:
         Refusal: the module is no such layer.
     """
-    kind, weight = kind_of(module), getattr(module, "weight", None)
-    if not kind:
-        raise refusal("module", "a linear layer of bitsandbytes", type(module).__name__)
-    if kind == "int8":
-        scales = weight.SCB if weight.SCB is not None else module.state.SCB  # moved there by the first call
-        return weight.data * (scales.float() * (1.0 / 127.0))[:, None]
+    if _kind_in_codes(module) == "int8":
+        return module.weight.data * (_scales_of_int8(module).float() * (1.0 / 127.0))[:, None]
     from bitsandbytes.functional import dequantize_4bit
 
-    return dequantize_4bit(weight.data, weight.quant_state)
+    return dequantize_4bit(module.weight.data, module.weight.quant_state)
 
 
 @torch.no_grad()
@@ -165,9 +161,7 @@ def like_(module: nn.Module, numbers: torch.Tensor) -> nn.Module:
     Raises:
         Refusal: the module is no such layer.
     """
-    kind, weight = kind_of(module), getattr(module, "weight", None)
-    if not kind:
-        raise refusal("module", "a linear layer of bitsandbytes", type(module).__name__)
+    kind, weight = _kind_in_codes(module), module.weight
     import bitsandbytes
 
     if kind == "int8":
@@ -203,10 +197,21 @@ def stored_bytes(model: nn.Module) -> int:
     for module in model.modules():
         kind = kind_of(module)
         if kind == "int8":
-            scales = module.weight.SCB if module.weight.SCB is not None else module.state.SCB
+            scales = _scales_of_int8(module)
             found[id(module)] = scales.numel() * scales.element_size()
         elif kind:
             state = module.weight.quant_state
             held = [state.absmax] + ([state.state2.absmax, state.offset] if state.nested else [])
             found[id(module)] = sum(one.numel() * one.element_size() for one in held)
     return sum(found.values())
+
+
+def _kind_in_codes(module: nn.Module) -> str:
+    kind = kind_of(module)
+    if not kind:
+        raise refusal("module", "a linear layer of bitsandbytes", type(module).__name__)
+    return kind
+
+
+def _scales_of_int8(module: nn.Module) -> torch.Tensor:
+    return module.weight.SCB if module.weight.SCB is not None else module.state.SCB  # moved there by the first call

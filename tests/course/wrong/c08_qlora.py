@@ -50,7 +50,8 @@ WRONG = {
         "Paging has nothing to do with the bits": changed("08.2", ("if paged and", "if paged and bits == 8 and")),
         "Without paging nothing is paged": changed("08.2", ("if paged and", "if")),
         "from one tensor into the next": changed("08.2", (
-            "    return total, in_pages", "    blocks = [numbers for numbers in sizes if bits == 8 and numbers >= 4096]\n"
+            "    return total, in_pages",
+            "    blocks = [numbers for numbers in sizes if bits == 8 and numbers >= 4096]\n"
             "    total -= sum(8 * math.ceil(numbers / 256) for numbers in blocks)\n"
             "    return total + 8 * math.ceil(sum(blocks) / 256), in_pages")),
     },

@@ -62,15 +62,18 @@ def _other_sizes() -> list[Case]:
 
 
 def _what_is_held() -> list[Case]:
+    with LiveBytes():  # torch imports what that needs, which takes longer than an answer: no part of a case's time
+        torch.ones(1)
     return [
         Case("never more than a chunk of logits", _most_logits, Rule("at most 4 × 1,000 logits at a time",
              lambda most: isinstance(most, int) and most <= 4 * 1000), [
-            Hint(_ROWS * 1000, "All logits were there at once: multiply a chunk's states with the head, not all of them."),
+            Hint(_ROWS * 1000, "All logits were there at once: multiply a chunk's states with the head, not all of "
+                 "them."),
             Hint(lambda most: isinstance(most, int), "More than a chunk of logits was there at once.")]),
         Case("never all logits, in pieces either", _alive, Rule(
             "fewer bytes at a time than all logits take", lambda most: most < 4 * _ROWS * 1000), [
-                Hint(lambda most: True, "The pieces add up: a list of them, or a graph of autograd over all chunks, holds "
-                     "as much as all logits at once. Be done with a chunk before the next.")]),
+                Hint(lambda most: True, "The pieces add up: a list of them, or a graph of autograd over all chunks, "
+                     "holds as much as all logits at once. Be done with a chunk before the next.")]),
         Case("no graph is left behind", lambda answer: _keeps_graph(answer), False, [
             Hint(True, "autograd keeps the logits of every chunk until the end: compute the gradient by hand, or "
                  "detach() what is returned.")]),
