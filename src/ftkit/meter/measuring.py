@@ -5,14 +5,15 @@ Knows nothing about how a peak is predicted.
 
 import ctypes
 import gc
-import itertools
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
 from torch import nn
+from torch._C._profiler import _ExtraFields_Allocation
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ftkit import fused
@@ -167,13 +168,22 @@ def _on_cpu(model: nn.Module, taken: OurSteps | UsualSteps, steps: int) -> tuple
 
 
 def on_cpu(taken: OurSteps | UsualSteps, steps: int) -> int:
-    """By how much steps went beyond what there was before, in the allocator's account of blocks given out and back."""
+    """By how much steps went beyond what there was before, in the allocator's own running account.
+
+    Not by adding up its events: their times are not fine enough to tell which of two came first.
+    """
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         taken.take(steps)
-    events = profile.profiler.kineto_results.events()
-    changes = [event for event in events if event.name() == "[memory]" and event.device_type().name == "CPU"]
-    changes.sort(key=lambda event: event.start_ns())
-    return max(itertools.accumulate((event.nbytes() for event in changes), initial=0))
+    accounts = [event.extra_fields for event in _all(profile.profiler.kineto_results.experimental_event_tree())
+                if isinstance(event.extra_fields, _ExtraFields_Allocation) and event.extra_fields.device.type == "cpu"]
+    before = accounts[0].total_allocated - accounts[0].alloc_size if accounts else 0
+    return max((one.total_allocated - before for one in accounts), default=0)
+
+
+def _all(events: Iterable) -> Iterator:
+    for event in events:
+        yield event
+        yield from _all(event.children)
 
 
 def _of_process(model: nn.Module, taken: OurSteps | UsualSteps, steps: int) -> tuple[int, int]:
