@@ -6,7 +6,7 @@ Knows nothing about how a peak is predicted.
 import ctypes
 import gc
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
@@ -164,20 +164,21 @@ def _on_gpu(model: nn.Module, taken: OurSteps | UsualSteps, steps: int) -> tuple
 
 def _on_cpu(model: nn.Module, taken: OurSteps | UsualSteps, steps: int) -> tuple[int, int]:
     held = _held(model)
-    return held, held + on_cpu(taken, steps)
+    return held, held + grown_on_cpu(lambda: taken.take(steps))
 
 
-def on_cpu(taken: OurSteps | UsualSteps, steps: int) -> int:
-    """By how much steps went beyond what there was before, in the allocator's own running account.
+def grown_on_cpu(act: Callable[[], None]) -> int:
+    """By how much something went beyond what there was before, in the allocator's own running account.
 
     Not by adding up its events: their times are not fine enough to tell which of two came first.
     """
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        taken.take(steps)
-    accounts = [event.extra_fields for event in _all(profile.profiler.kineto_results.experimental_event_tree())
-                if isinstance(event.extra_fields, _ExtraFields_Allocation) and event.extra_fields.device.type == "cpu"]
-    before = accounts[0].total_allocated - accounts[0].alloc_size if accounts else 0
-    return max((one.total_allocated - before for one in accounts), default=0)
+        act()
+    changes = [event for event in _all(profile.profiler.kineto_results.experimental_event_tree())
+               if isinstance(event.extra_fields, _ExtraFields_Allocation) and event.extra_fields.device.type == "cpu"]
+    first = min(changes, key=lambda event: event.start_time_ns).extra_fields
+    before = first.total_allocated - first.alloc_size
+    return max(event.extra_fields.total_allocated for event in changes) - before
 
 
 def _all(events: Iterable) -> Iterator:

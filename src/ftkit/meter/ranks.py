@@ -16,7 +16,7 @@ from torch import nn
 from ftkit.errors import refusal
 from ftkit.memory.setup import Setup
 from ftkit.meter import building
-from ftkit.meter.measuring import CPU, Measured, on_cpu
+from ftkit.meter.measuring import CPU, Measured, grown_on_cpu
 from ftkit.meter.steps import UsualSteps
 from ftkit.targets import counts
 
@@ -41,14 +41,9 @@ def measure_rank(config: dict, setup: Setup) -> Measured:
     with _group(setup.ranks):
         model = building.prepare(building.build(config, setup, fake=False), setup)
         found = counts(model)
-        model = _shared(model, setup) if setup.shares_weights else _replicated(model)
-        taken = UsualSteps(model, setup)
-        if setup.sharding == "zero1":
-            from torch.distributed.optim import ZeroRedundancyOptimizer
-
-            taken.optimizer = ZeroRedundancyOptimizer(taken.parameters, torch.optim.AdamW, lr=1e-4, fused=True)
+        model = _shared(model, setup) if setup.shares_weights else model
         gc.collect()
-        held, grown = _held(model), on_cpu(taken, STEPS)
+        held, grown = _held(model), grown_on_cpu(lambda: _train(model, setup))
     return Measured(held + grown, held, CPU, *found, time.perf_counter() - started_s)
 
 
@@ -63,8 +58,17 @@ def _group(ranks: int) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
+def _train(model: nn.Module, setup: Setup) -> None:
+    taken = UsualSteps(model if setup.shares_weights else _replicated(model), setup)
+    if setup.sharding == "zero1":
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
+        taken.optimizer = ZeroRedundancyOptimizer(taken.parameters, torch.optim.AdamW, lr=1e-4, fused=True)
+    taken.take(STEPS)
+
+
 def _replicated(model: nn.Module) -> nn.Module:
-    made = nn.parallel.DistributedDataParallel(model)
+    made = nn.parallel.DistributedDataParallel(model, init_sync=False)  # there is nobody to have other weights
     made.register_comm_hook(None, _exchanged)
     return made
 
