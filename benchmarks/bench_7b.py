@@ -176,7 +176,7 @@ def measured(folder: Path, options: argparse.Namespace) -> dict:
             child.terminate()
             raise
     if child.returncode:
-        raise SystemExit(child.returncode)
+        raise SystemExit(f"measuring ended with {child.returncode}. What is built stays in {folder}.")
     return found
 
 

@@ -5,8 +5,9 @@
 
 Qwen2.5-7B's and Llama-2-7B's shapes with RANDOM weights, NF4 with double quantisation, rank 16 on all linear layers.
 No network, nothing read from disk. The losses are those of learning a short cycle of tokens: they show that gradients
-arrive, not how good a model becomes. Where bitsandbytes is missing, codes are in our own layers (the same layout), the
-usual stack is "not measured", and its Trainer and peft run over our layers as a stand-in, which no goal counts.
+arrive, not how good a model becomes. Where bitsandbytes is missing or fails, codes are in our own layers (the same
+layout), and the usual stack's Trainer and peft run over them as a stand-in, which no goal counts. Where torch's
+compiler fails, a training is measured without it, too, and says so.
 
 Speeds are real tokens, padding not counted, over all timed steps. The share of the matmul rate counts the large
 products that are really computed, repeated ones included, and neither attention nor LoRA, over the rate of a bfloat16
@@ -29,8 +30,8 @@ from pathlib import Path
 import gpu_arms
 import results
 import torch
-from gpu_arms import OURS, STAND_IN, USUAL, Arm
-from random_models import build
+from gpu_arms import AGAIN, DOCUMENTED, NEVER, OURS, STAND_IN, TRL, USUAL, Arm, one_row
+from random_models import build, works
 from torch import nn
 
 from ftkit import files
@@ -38,11 +39,16 @@ from ftkit.course.ladder import MEASURED
 from ftkit.tables import aligned
 
 FOLDER = results.FOLDER
-STEP_TOKENS, ROW_LIMIT_S, LEAST_S = 8192, 75, 12
+STEP_TOKENS, ROW_LIMIT_S, LEAST_S = 8192, 90, 12
+NOT_COMPILED = ", not compiled"
 QWEN, LLAMA = "Qwen2.5-7B", "Llama-2-7B"
 MEMORY_TOKENS = {QWEN: 2048, LLAMA: 512}
 NAMES = {QWEN: "tiny qwen2", LLAMA: "tiny llama"}  # with --tiny
-PACKAGES = ("torch", "transformers", "accelerate", "peft", "bitsandbytes", "triton")
+PACKAGES = ("torch", "transformers", "accelerate", "peft", "trl", "datasets", "bitsandbytes", "triton")
+
+
+MEASURED_ROW, OUT_OF_MEMORY = "measured", "not measured: out of memory"
+NO_TIME = "not measured: no time left"
 
 
 class TooLong(BaseException):
@@ -91,14 +97,29 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def row_of(model: nn.Module, shape: str, arm: Arm, library: str, flops_per_s: float, given, left_s: float) -> dict:
-    """What an arm measured, or why it did not; nothing but the user's own interruption ends a run."""
-    if arm.stack == USUAL and library != "bitsandbytes":
+def rows_of(model: nn.Module, shape: str, arm: Arm, library: str, flops_per_s: float, given,
+            ends_s: float) -> Iterator[dict]:
+    """What an arm measured, or why it did not; and where the compiler may be why, what it measures without it."""
+    if library != "bitsandbytes" and arm.stack in (USUAL, TRL):
+        if arm.stack == TRL:
+            return
         arm = replace(arm, stack=STAND_IN)
+    row = row_of(model, shape, arm, flops_per_s, given, ends_s - time.perf_counter())
+    yield row
+    failed = row["status"] not in (MEASURED_ROW, OUT_OF_MEMORY, NO_TIME)
+    if failed and arm.settings.get("compiled"):
+        arm = replace(arm, name=arm.name + NOT_COMPILED, settings=arm.settings | {"compiled": False})
+        yield row_of(model, shape, arm, flops_per_s, given, ends_s - time.perf_counter())
+
+
+def row_of(model: nn.Module, shape: str, arm: Arm, flops_per_s: float, given, left_s: float) -> dict:
+    """What an arm measured, or why it did not; nothing but the user's own interruption ends a run."""
     row = {"model": shape, "group": arm.group, "arm": arm.name, "stack": arm.stack, "settings": arm.settings}
     limit_s = min(ROW_LIMIT_S, left_s)
     if limit_s < given.least_s:
-        return row | {"status": "not measured: no time left"}
+        return row | {"status": NO_TIME}
+    if arm.stack == TRL and not {"trl", "datasets"} <= versions().keys():
+        return row | {"status": "not measured: trl and datasets are not both installed"}
     started_s = time.perf_counter()
     try:
         with at_most(limit_s):
@@ -106,30 +127,40 @@ def row_of(model: nn.Module, shape: str, arm: Arm, library: str, flops_per_s: fl
                 found = gpu_arms.agreement(model, arm, given.step_tokens)
             else:
                 found = gpu_arms.measure(model, arm, given.step_tokens, flops_per_s, given.steps)
-        row |= {"status": "measured", **found}
+        row |= {"status": MEASURED_ROW, **found}
     except TooLong:
         row["status"] = f"not measured: took longer than {limit_s:.0f} s"
-    except torch.OutOfMemoryError:
-        row["status"] = "not measured: out of memory"
     except Exception as error:  # of whatever package: one row's failure must not cost the others
-        row["status"] = f"not measured: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        row["status"] = OUT_OF_MEMORY if is_memory(error) else f"not measured: {said(error)}"
     gpu_arms.cleaned_(model)
     return row | {"took_s": round(time.perf_counter() - started_s, 1)}
 
 
-def goals(rows: list[dict]) -> list[dict]:
-    """Each goal with what was measured; None where it was not."""
-    def of(shape: str, name: str, field: str, stack: str = OURS) -> float | None:
-        return next((row[field] for row in rows if row["group"] == "headline" and row["status"] == "measured"
-                     and (row["model"], row["stack"]) == (shape, stack) and row["arm"].startswith(name)), None)
+def is_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is one of too little memory."""
+    return error is not None and (isinstance(error, torch.OutOfMemoryError) or is_memory(error.__cause__))
 
-    found = [(f"peak of {shape}, one row of {MEMORY_TOKENS[shape]:,} tokens, GiB", of(shape, "one row",
-              "peak_allocated_gib"), most, "at most") for shape, most in ((LLAMA, 5.0), (QWEN, 7.5))]
+
+def said(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+
+
+def goals(rows: list[dict]) -> list[dict]:
+    """Each goal with what was measured; None where it was not. The usual stack is the fastest that was measured."""
+    def of(shape: str, name: str, field: str, *stacks: str) -> float | None:
+        return max((row[field] for row in rows if row["group"] == "headline" and row["status"] == MEASURED_ROW
+                    and row["model"] == shape and row["stack"] in (stacks or (OURS,))
+                    and row["arm"].removesuffix(NOT_COMPILED) == name), default=None)
+
+    found = [(f"peak of {shape}, one row of {MEMORY_TOKENS[shape]:,} tokens, GiB", of(shape, one_row(
+              MEMORY_TOKENS[shape]), "peak_allocated_gib"), most, "at most") for shape, most in ((LLAMA, 5.0),
+                                                                                                (QWEN, 7.5))]
     for shape in (QWEN, LLAMA):
-        again = of(shape, "all layers", "tokens_per_s")
-        usual = of(shape, "as documented", "tokens_per_s", USUAL)
-        found += [(f"tokens/s of {shape}, all layers computed again", again, 9_000, "at least"),
-                  (f"tokens/s of {shape}, none computed again", of(shape, "none", "tokens_per_s"), 12_500, "at least"),
+        again = of(shape, AGAIN, "tokens_per_s")
+        usual = of(shape, DOCUMENTED, "tokens_per_s", USUAL, TRL)
+        found += [(f"tokens/s of {shape}, {AGAIN}", again, 9_000, "at least"),
+                  (f"tokens/s of {shape}, {NEVER}", of(shape, NEVER, "tokens_per_s"), 12_500, "at least"),
                   (f"times the usual stack's tokens/s, {shape}", again / usual if again and usual else None, 1.5,
                    "at least")]
     return [{"goal": name, "measured": measured, "rule": rule, "limit": limit, "reached": None if measured is None else
@@ -146,7 +177,7 @@ def line(row: dict) -> str:
 
 def table(rows: list[dict]) -> str:
     """The measured rows and the others' reasons."""
-    stacks = {USUAL: " (usual stack)", STAND_IN: " (stand-in)"}
+    stacks = {USUAL: " (usual stack)", TRL: " (trl)", STAND_IN: " (stand-in)"}
 
     def cell(row: dict, name: str, form: str) -> str:
         return format(row[name], form) if row.get(name) is not None else "–"
@@ -154,7 +185,7 @@ def table(rows: list[dict]) -> str:
     timed = [row for row in rows if row["group"] != "agreement"]
     return aligned(["model", "rows", "training", "tokens/s", "matmul", "GiB", "reserved", "loss", "grad norm"], [
         [row["model"], row["group"], row["arm"] + stacks.get(row["stack"], ""),
-         cell(row, "tokens_per_s", ",.0f") if row["status"] == "measured" else row["status"],
+         cell(row, "tokens_per_s", ",.0f") if row["status"] == MEASURED_ROW else row["status"],
          cell(row, "matmul_share", ".2f"), cell(row, "peak_allocated_gib", ".2f"),
          cell(row, "peak_reserved_gib", ".2f"),
          f"{row['loss'][0]:.2f} to {row['loss'][-1]:.2f}" if "loss" in row else "–",
@@ -162,10 +193,10 @@ def table(rows: list[dict]) -> str:
 
 
 def parts(given) -> Iterator[tuple[str, int | None, list[Arm]]]:
-    """What is measured, in this order: shape, layers if not its own number, trainings."""
-    yield QWEN, 2, gpu_arms.agreeing()
+    """What is measured, the most important first: shape, layers if not its own number, trainings."""
     for shape in (QWEN, LLAMA):
         yield shape, None, gpu_arms.headline(given.memory_tokens or MEMORY_TOKENS[shape])
+    yield QWEN, 2, gpu_arms.agreeing()
     yield QWEN, None, gpu_arms.ladder()
 
 
@@ -198,22 +229,39 @@ def arguments():
     return given
 
 
+def measure(report: Report, given, library: str, flops_per_s: float, ends_s: float) -> None:
+    """Every part of what is asked for, one model at a time; one that cannot be built costs its own rows alone."""
+    for shape, layers, arms in parts(given):
+        arms = [arm for arm in arms if arm.group in given.groups]
+        shape, model, reason = NAMES[shape] if given.tiny else shape, None, NO_TIME  # no goal is about a tiny one
+        torch._dynamo.reset()  # what was compiled for another width of layers
+        if arms and ends_s - time.perf_counter() > given.least_s:
+            started_s = time.perf_counter()
+            try:
+                model = build(shape, library, given.device, layers)
+                built_s = time.perf_counter() - started_s
+                print(f"{shape}, {model.config.num_hidden_layers} layers: built in {built_s:.0f} s", flush=True)
+            except Exception as error:  # as in `row_of`
+                reason = f"not measured: the model could not be built: {said(error)}"
+        gpu_arms.cleaned_(model)
+        for arm in arms:
+            if model is None:
+                report.add({"model": shape, "group": arm.group, "arm": arm.name, "stack": arm.stack, "status": reason})
+                continue
+            for row in rows_of(model, shape, arm, library, flops_per_s, given, ends_s):
+                report.add(row)
+
+
 def main() -> None:
     given, started_s = arguments(), time.perf_counter()
-    library = given.library or ("bitsandbytes" if "bitsandbytes" in versions() else "ftkit")
+    library = given.library or ("bitsandbytes" if works("bitsandbytes", given.device) else "ftkit")
     results.FOLDER = given.to
     flops_per_s = matmul_rate(given.device)
     report = Report("gpu_7b_tiny" if given.tiny else "gpu_7b", {
         "weights": "random", "library": library, "packages": versions(), "matmul_tflops": flops_per_s / 1e12,
         "step_tokens": given.step_tokens, "rank": gpu_arms.RANK, "steps": given.steps, "tiny": given.tiny})
-    for shape, layers, arms in parts(given):
-        arms = [arm for arm in arms if arm.group in given.groups]
-        shape = NAMES[shape] if given.tiny else shape  # no goal is about a tiny one
-        model = build(shape, library, given.device, layers) if arms else None
-        for arm in arms:
-            left_s = 60 * given.minutes - (time.perf_counter() - started_s)
-            report.add(row_of(model, shape, arm, library, flops_per_s, given, left_s))
-        del model
+    print(f"4-bit layers: {library}'s. A large bfloat16 product: {flops_per_s / 1e12:,.0f} TFLOP/s", flush=True)
+    measure(report, given, library, flops_per_s, started_s + 60 * given.minutes)
     if not given.tiny and given.to == FOLDER:
         files.write_json(MEASURED, files.read_json(given.to / f"{report.name}.json"))
     print(table(report.rows))

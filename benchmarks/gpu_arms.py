@@ -1,5 +1,6 @@
 """The trainings that `gpu_7b.py` measures: which settings each has, and how ours and the usual stack run them."""
 
+import gc
 import math
 import random
 import statistics
@@ -9,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from random_models import product_flops
+from random_models import DTYPE, product_flops
 from torch import nn
 
-from ftkit import compiled, frozen_codes, methods
+from ftkit import compiled, frozen_codes, methods, targets
 from ftkit.batches import packed_rows
 from ftkit.lora.adapter import lora_layers, remove_lora_
+from ftkit.tiny import base
 from ftkit.train.config import TrainConfig, every
 from ftkit.train.loop import train
 from ftkit.units import GIB
@@ -23,8 +25,11 @@ RANK, ALPHA, LEARNING_RATE = 16, 32, 1e-3
 MIXED_ROWS = 14  # of mixed lengths, a 64th to an eighth of a step's tokens, make one step
 FIRST_STEPS, STEPS = 3, 6  # not timed, which allocate and compile; and timed
 ALPHABET = 64  # of a vocabulary so many tokens are used, each decided by the one before: a loss that can fall at once
-OURS, USUAL = "ftkit", "transformers.Trainer + peft + bitsandbytes"
+OURS, USUAL, TRL = "ftkit", "transformers.Trainer + peft + bitsandbytes", "trl.SFTTrainer + peft + bitsandbytes"
 STAND_IN = "transformers.Trainer + peft, our 4-bit layers"  # where bitsandbytes is missing
+
+
+AGAIN, NEVER, DOCUMENTED = "all layers computed again", "none computed again", "as documented"
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,19 @@ SECOND, NONE = {"activation_checkpointing": "every:2"}, {"activation_checkpointi
 FAST = PLAIN | PACKED | SEGMENTS | KEPT | COMPILED | CHUNKED
 
 
+def one_row(tokens: int) -> str:
+    """The name of a training on single rows."""
+    return f"one row of {tokens:,} tokens"
+
+
 def headline(memory_tokens: int) -> list[Arm]:
-    """What the goals are about, and the usual stack beside it; that comes last, since it changes the model."""
-    return [Arm("headline", f"one row of {memory_tokens:,} tokens", FAST | FEWEST, row_tokens=memory_tokens),
-            Arm("headline", "all layers computed again", FAST),
-            Arm("headline", "none computed again", FAST | NONE),
-            Arm("headline", "as it comes, all layers computed again", PLAIN),
-            Arm("headline", "as documented", PLAIN, USUAL),
-            Arm("headline", "as documented, none computed again", NONE, USUAL)]
+    """What the goals are about, and the usual stacks beside it."""
+    return [Arm("headline", one_row(memory_tokens), FAST | FEWEST, row_tokens=memory_tokens),
+            Arm("headline", AGAIN, FAST),
+            Arm("headline", NEVER, FAST | NONE),
+            Arm("headline", f"as it comes, {AGAIN}", PLAIN),
+            *(Arm("headline", DOCUMENTED, PLAIN, stack) for stack in (USUAL, TRL)),
+            *(Arm("headline", f"{DOCUMENTED}, {NEVER}", NONE, stack) for stack in (USUAL, TRL))]
 
 
 def ladder() -> list[Arm]:
@@ -71,14 +81,14 @@ def ladder() -> list[Arm]:
     for name, change in (("logits at label positions", {}), ("packed, attention by segment", PACKED | SEGMENTS),
                          ("one product by hand, LoRA in 16 bits", FEWEST), ("weights kept when computed again", KEPT),
                          ("small parts compiled", COMPILED), ("logits in chunks", CHUNKED),
-                         ("every second layer computed again", SECOND), ("none computed again", NONE)):
+                         ("every second layer computed again", SECOND), (NEVER, NONE)):
         rungs = rungs | change
         together.append(Arm("together", name, rungs))
     alone = [Arm("alone", name, PLAIN | change) for name, change in (
         ("packed with a mask", PACKED), ("packed, attention by segment", PACKED | SEGMENTS),
         ("one product by hand, LoRA in 16 bits", FEWEST), ("the same, weights kept when computed again", KEPT),
         ("small parts compiled", COMPILED), ("logits in chunks", CHUNKED),
-        ("every second layer computed again", SECOND), ("none computed again", NONE))]
+        ("every second layer computed again", SECOND), (NEVER, NONE))]
     return together + alone
 
 
@@ -116,11 +126,10 @@ def measure(model: nn.Module, arm: Arm, step_tokens: int, flops_per_s: float, st
     examples = examples_of(model.config.vocab_size, step_tokens, arm.row_tokens)
     on_gpu = next(model.parameters()).is_cuda
     if on_gpu:
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     if arm.stack == OURS:
         records = _ours(model, arm, examples, step_tokens, FIRST_STEPS + steps)
-    elif arm.stack == USUAL:
+    elif arm.stack in (USUAL, TRL):
         records = _usual(model, arm, examples, FIRST_STEPS + steps)
     else:  # bitsandbytes decodes in one pass over memory, so our layers are compiled to
         with frozen_codes.decoding_by(torch.compile(frozen_codes.decode, dynamic=False, backend=compiled.BACKEND)):
@@ -135,7 +144,8 @@ def measure(model: nn.Module, arm: Arm, step_tokens: int, flops_per_s: float, st
     passes = 2 + (math.ceil(layers / again) / layers if again else 0)
     flops = product_flops(model.config, tokens, tokens * (1 if everywhere else labels), passes)
     return {"tokens_per_s": tokens / step_s, "spread": [min(rates), max(rates)], "tokens_a_step": tokens,
-            "step_s": step_s, "matmul_share": flops / step_s / flops_per_s,
+            "step_s": step_s, "first_steps_s": [record["step_s"] for record in records[:FIRST_STEPS]],
+            "matmul_share": flops / step_s / flops_per_s,
             "peak_allocated_gib": torch.cuda.max_memory_allocated() / GIB if on_gpu else None,
             "peak_reserved_gib": torch.cuda.max_memory_reserved() / GIB if on_gpu else None,
             "loss": [record["loss"] for record in records], "grad_norm": [record["grad_norm"] for record in records]}
@@ -148,14 +158,16 @@ def agreement(model: nn.Module, arm: Arm, step_tokens: int) -> dict:
     return {"loss": record["loss"], "grad_norm": record["grad_norm"]}
 
 
-def cleaned_(model: nn.Module) -> nn.Module:
-    """The model without an adapter, whatever a training that failed has left."""
-    if lora_layers(model):
+def cleaned_(model: nn.Module | None) -> None:
+    """The model without an adapter, whatever a training that failed has left, and the memory that nobody holds given
+    back; without a model the latter alone."""
+    if model is not None and lora_layers(model):
         remove_lora_(model)
-    model.zero_grad(set_to_none=True)
+    if model is not None:
+        model.zero_grad(set_to_none=True)
+    gc.collect()  # a Trainer and what it holds refer to each other
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    return model
 
 
 def _ours(model: nn.Module, arm: Arm, examples: Sequence, step_tokens: int, steps: int) -> list[dict]:
@@ -174,45 +186,96 @@ def _ours(model: nn.Module, arm: Arm, examples: Sequence, step_tokens: int, step
 
 
 def _usual(model: nn.Module, arm: Arm, examples: Sequence, steps: int) -> list[dict]:
-    """As the documentation of peft and transformers has it: rows padded by the collator, 8-bit paged AdamW, bf16."""
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+    """As the documentation of peft and transformers, or of trl, has it: rows padded by the collator, paged AdamW in 8
+    bits, bf16."""
+    from peft import LoraConfig
 
-    again, stamps, tokens, on_gpu = arm.settings["activation_checkpointing"], [], [], next(model.parameters()).is_cuda
-
-    class Watch(TrainerCallback):
-        def on_step_begin(self, *_, **__):
-            stamps.append(time.perf_counter()) if not stamps else None
-
-        def on_step_end(self, *_, **__):
-            torch.cuda.synchronize() if on_gpu else None
-            stamps.append(time.perf_counter())
-
-    prepared = prepare_model_for_kbit_training(model, use_gradient_checkpointing=again)
-    adapted = get_peft_model(prepared, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear",
-                                                  task_type="CAUSAL_LM"))
-    with tempfile.TemporaryDirectory() as folder:
-        args = TrainingArguments(
-            output_dir=folder, per_device_train_batch_size=MIXED_ROWS, max_steps=steps, bf16=True,
-            learning_rate=LEARNING_RATE, lr_scheduler_type="constant", gradient_checkpointing=again, logging_steps=1,
-            optim="paged_adamw_8bit" if on_gpu else "adamw_torch", save_strategy="no", report_to="none",
-            disable_tqdm=True, use_cpu=not on_gpu, remove_unused_columns=False)
-        trainer = Trainer(adapted, args, train_dataset=[{"ids": ids, "labels": labels} for ids, labels in examples],
-                          data_collator=lambda rows: _padded(rows, tokens), callbacks=[Watch()])
-        trainer.train()
-    logged = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
-    adapted.unload()
-    model.gradient_checkpointing_disable()
+    again, on_gpu, tokens = arm.settings["activation_checkpointing"], next(model.parameters()).is_cuda, []
+    watch = _watch(on_gpu)
+    adapter = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            settings = _documented(folder, steps, again, on_gpu, paged=on_gpu and arm.stack != STAND_IN)
+            data = [{"input_ids": ids, "labels": labels} for ids, labels in examples]
+            make = _by_trl if arm.stack == TRL else _by_transformers
+            trainer = make(model, adapter, settings, data, lambda rows: _padded(rows, tokens), watch)
+            trainer.train()
+    finally:
+        _bare_(model)
+    logged, stamps = [entry for entry in trainer.state.log_history if "grad_norm" in entry], watch.stamps
     return [{"loss": entry["loss"], "grad_norm": entry["grad_norm"], "real_tokens": count, "step_s": after - one}
             for entry, count, one, after in zip(logged, tokens, stamps, stamps[1:], strict=False)]
 
 
+def _documented(folder: str, steps: int, again: bool, on_gpu: bool, paged: bool) -> dict:
+    """The arguments of both trainers."""
+    return {"output_dir": folder, "per_device_train_batch_size": MIXED_ROWS, "max_steps": steps, "bf16": True,
+            "learning_rate": LEARNING_RATE, "lr_scheduler_type": "constant", "gradient_checkpointing": again,
+            "logging_steps": 1, "optim": "paged_adamw_8bit" if paged else "adamw_torch", "save_strategy": "no",
+            "report_to": "none", "disable_tqdm": True, "use_cpu": not on_gpu, "remove_unused_columns": False}
+
+
+def _by_transformers(model: nn.Module, adapter, settings: dict, data: list[dict], collator, watch):
+    from peft import get_peft_model, prepare_model_for_kbit_training
+    from transformers import Trainer, TrainingArguments
+
+    prepared = prepare_model_for_kbit_training(model, use_gradient_checkpointing=settings["gradient_checkpointing"])
+    return Trainer(get_peft_model(prepared, adapter), TrainingArguments(**settings), train_dataset=data,
+                   data_collator=collator, callbacks=[watch])
+
+
+def _by_trl(model: nn.Module, adapter, settings: dict, data: list[dict], collator, watch):
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    config = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
+    tokenizer = AutoTokenizer.from_pretrained(base.folder())  # asked for, though the data are tokens: any will do
+    return SFTTrainer(model, config, train_dataset=Dataset.from_list(data), data_collator=collator, callbacks=[watch],
+                      processing_class=tokenizer, peft_config=adapter)
+
+
+def _bare_(model: nn.Module) -> None:
+    """Takes out what peft and a trainer put into a model, and casts back what they had cast, which loses nothing."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for path, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            targets.replace_(model, path, module.get_base_layer())
+    vars(model).pop("peft_config", None)
+    model.gradient_checkpointing_disable()
+    if hasattr(model, "_require_grads_hook"):
+        model.disable_input_require_grads()
+    for parameter in model.parameters():
+        if parameter.dtype == torch.float32:
+            parameter.data = parameter.data.to(DTYPE)
+
+
+def _watch(on_gpu: bool):
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):
+        def __init__(self):
+            self.stamps: list[float] = []
+
+        def on_step_begin(self, *_, **__):
+            if not self.stamps:
+                self.stamps.append(time.perf_counter())
+
+        def on_step_end(self, *_, **__):
+            if on_gpu:
+                torch.cuda.synchronize()
+            self.stamps.append(time.perf_counter())
+
+    return Watch()
+
+
 def _padded(rows: Sequence[dict], counts: list[int]) -> dict[str, torch.Tensor]:
-    counts.append(sum(len(row["ids"]) for row in rows))
-    width = max(len(row["ids"]) for row in rows)
+    counts.append(sum(len(row["input_ids"]) for row in rows))
+    width = max(len(row["input_ids"]) for row in rows)
 
     def filled(name: str, value: int) -> torch.Tensor:
         return torch.tensor([row[name] + [value] * (width - len(row[name])) for row in rows])
 
-    mask = torch.tensor([[1] * len(row["ids"]) + [0] * (width - len(row["ids"])) for row in rows])
-    return {"input_ids": filled("ids", 0), "labels": filled("labels", -100), "attention_mask": mask}
+    mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in rows])
+    return {"input_ids": filled("input_ids", 0), "labels": filled("labels", -100), "attention_mask": mask}

@@ -67,6 +67,17 @@ def build(name: str, library: str, device: str, layers: int | None = None) -> nn
     return model.requires_grad_(False)
 
 
+def works(library: str, device: str) -> bool:
+    """Whether a library's 4-bit layers are there and compute here: tried on a small one; why not is printed."""
+    try:
+        with torch.no_grad():
+            layer = _quantised(nn.Linear(128, 64), library, device)
+            return bool(layer(torch.ones(2, 128, device=device, dtype=DTYPE)).isfinite().all())
+    except Exception as error:  # of whatever kind: a missing package, a missing library of CUDA's, no kernel
+        print(f"{library}: {type(error).__name__}: {error}")
+        return False
+
+
 def rename_(owner: type) -> None:
     """Gives models of an older transformers (5.17, say) the names by which ftkit asks for activation checkpointing."""
     if hasattr(owner, "activation_checkpointing_enable"):

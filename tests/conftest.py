@@ -12,7 +12,10 @@ WIDE = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "n
         "max_position_embeddings": 512, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": 0}
 GROUPED = WIDE | {"num_key_value_heads": 2}
 FAMILIES = {"qwen2": GROUPED, "qwen3": GROUPED | {"head_dim": 32}, "llama": GROUPED, "mistral": GROUPED,
-            "phi3": GROUPED, "falcon": WIDE, "gpt_neox": WIDE}
+            "phi3": GROUPED, "falcon": WIDE, "gpt_neox": WIDE,
+            "mixtral": GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2},
+            "mamba": {"hidden_size": 128, "num_hidden_layers": 2, "state_size": 8, "eos_token_id": 0},
+            "rwkv": {"hidden_size": 128, "num_hidden_layers": 2, "context_length": 512, "rescale_every": 1}}
 
 BASE = {"rank": 8, "alpha": 16.0, "dropout": 0.0, "target_modules": "all-linear", "use_rslora": False, "layers": "all",
         "rank_pattern": {}, "modules_to_save": [], "seed": 0}

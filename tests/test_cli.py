@@ -38,7 +38,7 @@ def place(tmp_path, monkeypatch):
     """An empty working folder, and two lessons elsewhere."""
     lessons = tmp_path / "kit" / "notebooks"
     write(lessons, "00_start_here.ipynb", "print('hello')")
-    write(lessons, "01_why_finetune.ipynb", "# Title", "## 1 · Look\n\nat ## this", "print(open(data).read(), out_dir)", "data")
+    write(lessons, "01_why_finetune.ipynb", "## 1 · Look\n\nat ## this", "print(open(data).read(), out_dir)", "data")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("FTKIT_NOTEBOOKS", str(lessons))

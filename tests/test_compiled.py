@@ -85,6 +85,17 @@ def test_the_parts_are_really_taken(traced, monkeypatch):
     assert set(taken) == {"decode", "_norm", "_rotated", "_gated"}
 
 
+def test_a_batch_of_another_width_compiles_nothing_again(monkeypatch):
+    graphs = []
+    monkeypatch.setattr(compiled_parts, "BACKEND", lambda graph, inputs: (graphs.append(graph), graph.forward)[1])
+    torch._dynamo.reset()  # what other tests compiled
+    model, found = a_model(Qwen2Config(**SIZES)), []
+    for widths in ((9,), (14,), (11,)):
+        loss_and_gradients(model, a_batch(*widths), True)
+        found.append(len(graphs))
+    assert found == [found[0]] * 3 and found[0] >= 3  # norm, rotation and gate at least
+
+
 def test_by_the_compiler_itself_a_model_in_codes_that_computes_layers_again_has_the_same_loss_and_gradients():
     model = a_model(Qwen2Config(**SIZES), codes=True)
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={

@@ -31,9 +31,8 @@ def pickled(tmp_path, random_checkpoint):
 def test_the_command_of_the_refusal_converts_pickled_weights(pickled, monkeypatch, capsys):
     folder, tensors = pickled
     with pytest.raises(Refusal, match="old must be weights stored as safetensors, got 'pytorch_model-00001.*Convert "
-                                      "them once, which runs none: ftkit convert 'old'") as refused:
+                                      f"them once, which runs none: ftkit convert '{folder}'") as refused:
         hub.find_model(folder)
-    monkeypatch.chdir(folder.parent)
     assert cli.main(str(refused.value).split("ftkit ")[-1].replace("'", "").split()) == 0
     assert "model-00002-of-00002.safetensors\nold can be loaded" in capsys.readouterr().out
     assert (folder / "pytorch_model-00001-of-00002.bin").is_file()
@@ -46,6 +45,12 @@ def test_the_command_of_the_refusal_converts_pickled_weights(pickled, monkeypatc
     assert hub.load_model(folder, device="cpu")[0].num_parameters()
 
 
+def test_the_command_of_the_refusal_names_the_folder_as_it_is_reached_from_here(pickled, monkeypatch):
+    monkeypatch.chdir(pickled[0].parents[1])
+    with pytest.raises(Refusal, match=f"ftkit convert '{pickled[0].parent.name}/old'"):
+        hub.find_model(pickled[0])
+
+
 def test_of_a_name_on_the_hub_the_refusal_says_how_to_fetch_it_first():
     with pytest.raises(Refusal, match="hf download some/model --local-dir 'model', then ftkit convert 'model'"):
         checkpoints.check_names("some/model", {"config.json", "pytorch_model.bin"})
@@ -56,9 +61,14 @@ def test_a_conversion_that_was_stopped_goes_on_where_it_stopped(pickled):
     first = next(convert(folder))
     stamp = first.stat().st_mtime_ns
     assert not (folder / "model.safetensors.index.json").is_file()
+    with pytest.raises(Refusal, match="old must be shards and their index, .*got 'model-00001-of-00002.safetensors with"
+                                      "out it'. Copy the index too; after a conversion that was stopped, run ftkit"):
+        hub.find_model(folder)
+    (folder / ".model-00002-of-00002.safetensors.partial").write_bytes(b"half of it, as a kill leaves it")
     assert [path.name for path in convert(folder)] == [f"model-0000{part}-of-00002.safetensors" for part in (1, 2)]
     assert first.stat().st_mtime_ns == stamp
     assert set(checkpoints.tensors(folder)) == set(tensors)
+    assert not list(folder.glob(".*.partial"))
 
 
 def test_a_conversion_that_fails_leaves_no_piece_behind(pickled, monkeypatch):
@@ -99,7 +109,9 @@ def lost(folder):
 
 
 @pytest.mark.parametrize(("make", "sentence"), [
-    (lambda folder: None, "must be a folder with pytorch_model.bin, or .*rename the file to pytorch_model.bin"),
+    (lambda folder: None, "must be a folder with pytorch_model.bin, or .*rename one whole file to pytorch_model.bin"),
+    (lambda folder: torch.save({"w": torch.ones(2)}, folder / "pytorch_model-00001-of-00002.bin"),
+     "with pytorch_model.bin, or pytorch_model.bin.index.json .*-00001-of-00002.bin'.. Copy the index of pieces from"),
     (lambda folder: (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"w": Harmful()})),
      "pytorch_model.bin must be tensors and nothing else, .*It would run code: do not open it"),
     (lambda folder: torch.save([torch.ones(2)], folder / "pytorch_model.bin"),

@@ -7,7 +7,14 @@ import torch
 from peft import LoraConfig as PeftConfig
 from peft import PromptTuningConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, GPT2Config, MistralConfig, PreTrainedTokenizerFast, Qwen2Config
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    MambaConfig,
+    MistralConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
 
 from ftkit.errors import Refusal
 from ftkit.evaluate.answers import answers, continue_ids, stop_ids
@@ -41,6 +48,8 @@ def a_model(kind="qwen2", spread=0.2):
     configs = {
         "qwen2": lambda: Qwen2Config(**SIZES, initializer_range=spread),
         "mistral": lambda: MistralConfig(**SIZES, initializer_range=spread, sliding_window=16),
+        "mamba": lambda: MambaConfig(vocab_size=260, hidden_size=32, num_hidden_layers=2, state_size=4,
+                                     initializer_range=spread, bos_token_id=None, eos_token_id=None),
         "gpt2": lambda: GPT2Config(vocab_size=260, n_embd=32, n_layer=2, n_head=4, n_positions=128,
                                    bos_token_id=None, eos_token_id=None, initializer_range=spread)}
     return AutoModelForCausalLM.from_config(configs[kind]()).double().train()
@@ -81,6 +90,14 @@ def test_many_prompts_at_once_get_what_transformers_generates_for_each_alone(kin
     assert len({len(tokens) for tokens in want}) > 3  # some stop early, some late
     assert continue_ids(model, asked, 12, stops, batch_size=8) == want
     assert continue_ids(model, asked, 12, stops, batch_size=1) == want
+
+
+def test_a_model_with_a_state_instead_of_keys_and_values_answers_as_it_generates():
+    model, asked = a_model("mamba"), prompts(5)
+    want = [generated(model, prompt, 6, set()) for prompt in asked]
+    assert continue_ids(model, asked, 6, set()) == want and len({tuple(tokens) for tokens in want}) > 1
+    first = want[0][3]
+    assert continue_ids(model, asked[:1], 6, {first}) == [want[0][:want[0].index(first)]]
 
 
 @pytest.mark.parametrize("wrap", ["ours", "peft"])

@@ -23,7 +23,8 @@ def held_bytes(model):
     return sum(found.values())
 
 
-@pytest.mark.parametrize("family", ["qwen2", "llama", "mistral", "phi3", "falcon", "gpt_neox", "qwen3"])
+@pytest.mark.parametrize("family", ["qwen2", "llama", "mistral", "phi3", "falcon", "gpt_neox", "qwen3", "mixtral"])
+@pytest.mark.filterwarnings("ignore:.*of the numbers of mixtral stay as they are")
 @pytest.mark.parametrize("quantization", [None, "nf4"])
 def test_the_bytes_foretold_are_those_of_the_loaded_model(tmp_path, family, quantization, random_checkpoint):
     folder = random_checkpoint(tmp_path / family, family)

@@ -205,6 +205,30 @@ def test_a_download_that_the_disk_has_no_room_for_is_refused_before_it_begins(fo
         hub.find_model("owner/name")
 
 
+def test_what_a_stopped_download_left_is_not_asked_of_the_disk_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("ftkit.footprint.shutil.disk_usage", lambda _: SimpleNamespace(free=50))
+    blobs = tmp_path / "models--owner--name" / "blobs"
+    blobs.mkdir(parents=True)
+    summary = SimpleNamespace(parameters={"BF16": 100})
+    with pytest.raises(Refusal, match="free disk space for .* must be 200 B or more for the files of owner/name, got"):
+        hub._refuse_small_cache("owner/name", summary)
+    (blobs / "0123.incomplete").write_bytes(bytes(150))
+    hub._refuse_small_cache("owner/name", summary)
+
+
+def test_a_download_that_breaks_off_is_told_in_a_sentence(folder, monkeypatch):
+    def breaks(*_, **__):
+        raise ConnectionError("connection reset")
+
+    names = [SimpleNamespace(rfilename=path.name) for path in folder.iterdir()]
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: SimpleNamespace(siblings=names))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", breaks)
+    with pytest.raises(Refusal, match="model must be downloaded whole, got 'owner/name'. The download ended with "
+                                      "ConnectionError: connection reset. Ask for it again: it goes on where"):
+        hub.find_model("owner/name")
+
+
 def test_pickled_weights_on_the_hub_are_refused_before_the_download(monkeypatch):
     names = [SimpleNamespace(rfilename=name) for name in ("config.json", "pytorch_model.bin", "tokenizer.json")]
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: SimpleNamespace(siblings=names))
@@ -291,7 +315,10 @@ BAD_MODELS = [
     (set_config(model_type="qwen22"), "model: model_type must be a family that the installed transformers knows, got "
      "'qwen22'. Did you mean qwen2"),
     (set_config(model_type="zzzz"), "model_type must be a family that .* 'zzzz'. A newer transformers may know it."),
-    (set_config(model_type="t5"), "model: model_type must be a causal language model's, got 't5'. Choose a model that"),
+    (set_config(model_type="t5"), "model: model_type must be a causal language model's, got 't5, an encoder with a "
+     "decoder'. Choose a model that"),
+    (set_config(model_type="bert"), "model_type must be a causal language model's, got 'bert, an encoder'. Choose a"),
+    (set_config(model_type="bart"), "got 'bart, an encoder with a decoder'. Choose a model that writes"),
     (set_config(model_type="own", auto_map={"AutoConfig": "own.Config"}), "trust_remote_code must be True for model, "
      "which brings code of its own, got False. Read the .py files in its folder first; they will run on this machine."),
     (without("model.safetensors"), "model must be a folder with .*safetensors weights, got .* config.json alone is"),
@@ -304,7 +331,8 @@ BAD_MODELS = [
     (without("tokenizer.json"), "model must be a folder with a tokenizer .tokenizer.json or the like., got .* Copy"),
     (content("tokenizer.json", "{}"), "model: tokenizer must be readable, got .* Copy the tokenizer files again"),
     (without_a_tensor, "model: weights must be complete, got '1 tensors missing, first"),
-    (set_config(intermediate_size=32), "model: weights must be what config.json describes, got .* Copy config.json"),
+    (set_config(intermediate_size=32), "model: weights must be what config.json describes, got 'model.layers.0.mlp."
+     r"down_proj.weight of shape \(64, 32\), stored as \(64, 64\)'. Copy config.json"),
 ]
 
 
@@ -319,6 +347,26 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path, monkey
     monkeypatch.setitem(SIZES, "vocab_size", 100)
     with pytest.raises(Refusal, match="model: tokenizer must be of at most 100 tokens, the rows of the model's"):
         hub.load_model(save(tmp_path / "model"), device="cpu")
+
+
+def test_a_tokenizer_with_code_of_its_own_is_refused_by_what_it_is(tmp_path):
+    folder = save(tmp_path / "model", "llama")
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    told |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    (folder / "own.py").write_text("raise SystemExit('this has run')")
+    with pytest.raises(Refusal, match="trust_remote_code must be True for model, whose tokenizer is code of its own, "
+                                      "got False. Read the .py files in its folder first"):
+        hub.load_model(folder, device="cpu")
+
+
+def test_a_tokenizer_for_which_a_package_is_missing_names_the_package(tmp_path, monkeypatch):
+    folder = save(tmp_path / "model", "llama")
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+    monkeypatch.setattr(hub, "find_spec", lambda name: None)
+    with pytest.raises(Refusal, match="model: tokenizer must be a tokenizer.json, where sentencepiece is not "
+                                      "installed, got 'files that need it'. pip install sentencepiece tiktoken"):
+        hub.load_model(folder, device="cpu")
 
 
 def test_code_of_a_trusted_checkpoint_is_left_to_transformers(folder):

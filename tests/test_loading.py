@@ -1,6 +1,7 @@
 """Loading weights: what is said meanwhile, and what a stopped load leaves behind."""
 
 import gc
+import json
 import weakref
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from ftkit import hub, loading
 from ftkit.errors import Refusal
 from ftkit.progress import Lines
+from ftkit.quantization import kind_of
 
 
 @pytest.fixture
@@ -64,6 +66,48 @@ def test_falcon_is_quantised_too_and_computes_what_its_own_layers_compute(tmp_pa
     assert type(theirs.transformer.h[0].mlp.dense_h_to_4h) is FalconLinear
     packed, _ = hub.load_model(folder, device="cpu", quantization="nf4")
     assert packed.transformer.h[0].mlp.dense_h_to_4h.weight.numel() == 128 * 512 // 2
+
+
+def test_what_a_mixture_leaves_in_floats_is_said(tmp_path, random_checkpoint):
+    folder = random_checkpoint(tmp_path / "mixtral", "mixtral")
+    with pytest.warns(UserWarning, match="41% of the numbers of mixtral stay as they are and take no adapter "
+                                         "by 'all-linear': experts in blocks such as model.layers.0.mlp.experts.down_"):
+        model, _ = hub.load_model(folder, device="cpu", quantization="nf4", dtype="stored")
+    experts = model.model.layers[0].mlp.experts.gate_up_proj
+    assert experts.shape == (4, 512, 128) and experts.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_a_weight_that_is_read_and_never_called_stays_as_it_is(tmp_path, random_checkpoint, kind):
+    model, _ = hub.load_model(random_checkpoint(tmp_path / "mamba", "mamba"), device="cpu", quantization=kind)
+    mixer = model.backbone.layers[0].mixer
+    assert kind_of(mixer.in_proj) == kind_of(mixer.out_proj) == kind and type(mixer.dt_proj) is torch.nn.Linear
+    assert model.eval()(torch.tensor([[5, 6, 7]])).logits.isfinite().all()
+
+
+def test_a_model_that_would_divide_its_weights_while_it_evaluates_does_not(tmp_path, random_checkpoint):
+    folder = random_checkpoint(tmp_path / "rwkv", "rwkv", "float32")
+    model, _ = hub.load_model(folder, device="cpu")
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    theirs = type(model).from_pretrained(folder).eval()  # divides its weights, and its states by as much
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.allclose(model(ids).logits, theirs(ids).logits, atol=1e-3)  # the epsilon of a norm weighs more
+    # beside states that were halved
+    assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
+    name = "rwkv.blocks.1.attention.output.weight"
+    assert not torch.equal(theirs.state_dict()[name], before[name])
+
+
+def test_a_package_that_a_checkpoint_needs_and_that_is_missing_is_named(tmp_path, random_checkpoint):
+    folder = random_checkpoint(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(Refusal, match="model must be a checkpoint whose packages are installed, got .*optimum"):
+        hub.load_model(folder, device="cpu")
+    with pytest.raises(Refusal, match="quantization must be None for model, which is stored quantised already .gptq., "
+                                      "got 'nf4'. Load it as it is stored, or take the checkpoint that it was made"):
+        hub.load_model(folder, device="cpu", quantization="nf4")
 
 
 def test_a_model_of_which_no_layer_can_be_quantised_is_refused(tmp_path, random_checkpoint, monkeypatch):

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -49,6 +50,14 @@ def test_merged_into_the_dequantised_base_is_what_was_computed_before(kind):
     assert not lora_layers(one) and not any(map(quantization.bits_of, one.modules()))
     # the same products in float32, in another order
     assert checking.largest_difference(checking.logits_of(one, IDS), before) < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_a_dequantised_model_computes_in_the_type_that_it_is_stored_in(kind):
+    model = load_model(device="cpu", dtype="bfloat16", quantization=kind)[0]
+    one = dequantise_(model)
+    assert {parameter.dtype for parameter in one.parameters()} == {torch.bfloat16}
+    assert one(IDS).logits.isfinite().all()
 
 
 def test_merged_into_the_codes_is_peft_s_bytes():
@@ -145,8 +154,9 @@ def test_merging_into_codes_leaves_a_4_bit_model_on_disk_and_the_other_ways_the_
     assert size["adapter"] < size["quantised"] < 0.5 * size["dequantised"]
     assert size["dequantised"] == pytest.approx(size["original"], rel=0.01)
     assert quantization.kind_of(base_of(folder / "quantised").get_submodule(UP)) == "nf4"
-    with pytest.raises(Refusal, match="quantization must be None for a checkpoint that is stored quantised, got 'qu"):
-        load_model(folder / "quantised", quantization="nf4")
+    assert quantization.kind_of(load_model(folder / "quantised", quantization="nf4")[0].get_submodule(UP)) == "nf4"
+    with pytest.raises(Refusal, match=r"which is stored quantised already \(nf4\), got 'int8'. Load it as"):
+        load_model(folder / "quantised", quantization="int8")
 
 
 def base_of(folder):
@@ -171,7 +181,23 @@ def test_a_saved_folder_is_whole_or_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(type(tokenizer), "save_pretrained", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         checking.save_model(model, tokenizer, tmp_path / "whole")
-    assert not (tmp_path / "whole").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_saved_without_a_bar_and_without_what_a_killed_save_left(tmp_path, capsys):
+    (tmp_path / ".whole.partial").mkdir()
+    (tmp_path / ".whole.partial" / "model-00007-of-00009.safetensors").write_bytes(b"half")
+    model, tokenizer = load_model(device="cpu")
+    folder = checking.save_model(model, tokenizer, tmp_path / "whole")
+    assert not list(folder.glob("*of*")) and [path.name for path in tmp_path.iterdir()] == ["whole"]
+    assert "Writing" not in "".join(capsys.readouterr())
+
+
+def test_a_model_that_the_disk_has_no_room_for_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("ftkit.footprint.shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
+    with pytest.raises(Refusal, match="free disk space for whole must be .* or more for the model, got '1.00 MiB'"):
+        checking.save_model(*load_model(device="cpu"), tmp_path / "whole")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("call", "words"), [

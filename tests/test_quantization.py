@@ -62,6 +62,11 @@ def test_int8_numbers_are_rounded_row_by_row(plain):
     assert layer.weight.SCB is None and ((quantization.numbers_of(layer) - half).abs() <= 0.5001 * step).all()
 
 
+def test_one_name_or_an_iterator_of_names_is_as_good_as_a_list_of_them():
+    want = kinds(stored("nf4", unquantised=["mlp"]))
+    assert kinds(stored("nf4", unquantised="mlp")) == kinds(stored("nf4", unquantised=iter(["mlp"]))) == want
+
+
 @pytest.mark.parametrize(("unquantised", "left"), [
     (["mlp"], 24), (["self_attn"], 32), (["q_proj", "layers.0"], 7 + 7), (["model.layers.1.mlp.up_proj"], 1)])
 def test_named_modules_and_the_head_stay_as_they_are(unquantised, left):

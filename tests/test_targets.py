@@ -6,6 +6,8 @@ from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
+    Llama4TextConfig,
+    MambaConfig,
     MixtralConfig,
     Phi3Config,
     Qwen2Config,
@@ -132,8 +134,21 @@ def test_a_partial_match_is_taken_where_it_is_asked_for():
 def test_the_projection_that_multihead_attention_never_calls_is_no_target():
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
     assert targets.find(model, "all-linear") == [f"layers.{at}.linear{n}" for at in range(2) for n in (1, 2)]
-    with pytest.raises(Refusal, match="got 'out_proj'. layers.0.self_attn.out_proj stands in an nn.MultiheadAttention"):
+    with pytest.raises(Refusal, match="got 'out_proj'. layers.0.self_attn.out_proj stands in a MultiheadAttention"):
         targets.find(model, ["out_proj"])
+
+
+def test_the_step_size_of_a_state_space_layer_is_no_target():
+    model = a_model(MambaConfig)
+    assert {path.split(".")[-1] for path in targets.find(model, "all-linear")} == {"in_proj", "x_proj", "out_proj"}
+    with pytest.raises(Refusal, match="dt_proj stands in a MambaMixer, which reads its weight and never calls it"):
+        targets.find(model, ["dt_proj"])
+
+
+def test_a_router_that_returns_more_than_its_product_is_not_among_all_linear_layers():
+    model = a_model(Llama4TextConfig)
+    assert "router" in targets.linear_names(model)
+    assert not any(path.endswith("router") for path in targets.find(model, "all-linear"))
 
 
 def test_a_name_missing_in_some_layers_is_refused_naming_them():

@@ -13,9 +13,9 @@ from ftkit.files import read_json
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _TOKENIZER = re.compile(r"tokenizer\.json|.*\.model|vocab\.(json|txt)|.*\.tiktoken|tekken\.json|tokenization_\w+\.py")
+_PIECE = re.compile(r".*-\d+-of-0*([2-9]|[1-9]\d+)\.safetensors")  # one of two or more
 _HEADER_BYTES = 8  # a safetensors file begins with the length of its JSON header
-_CONVERT = ("Pickled weights can run code when they are opened. Convert them once, which runs none: ftkit convert "
-            "'{folder}'")
+_CONVERT = ("Pickled weights can run code when they are opened. Convert them once, which runs none:")
 _FETCH = "hf download {name} --local-dir '{folder}', then "
 
 
@@ -48,7 +48,7 @@ def check(folder: str | Path) -> Path:
     if not isinstance(read_object(folder / "config.json").get("model_type"), str):
         raise refusal(f"{folder.name}/config.json", "a config with a model_type", "none",
                       "Copy config.json again from where the model came from.")
-    check_names(folder.name, names)
+    check_names(folder.name, names, folder)
     for weights in _shards(folder, names):
         _check_header(weights, f"{folder.name}/{weights.name}")
     return folder
@@ -63,8 +63,13 @@ def is_complete(folder: str | Path) -> bool:
     return _has_weights(names) and all(path.is_file() for path in _listed(folder, names))
 
 
-def check_names(name: str, names: set[str]) -> None:
+def check_names(name: str, names: set[str], folder: Path | None = None) -> None:
     """Nothing, if a list of file names has safetensors weights and a tokenizer.
+
+    Args:
+        name: of the model: its folder's, or the hub's.
+        names: of its files.
+        folder: where they are; None for a name on the hub.
 
     Raises:
         Refusal: there are none, or the weights are pickled, with the command that converts them.
@@ -72,7 +77,7 @@ def check_names(name: str, names: set[str]) -> None:
     if not _has_weights(names):
         pickled = sorted(file for file in names if file.endswith(_PICKLED))
         if pickled:
-            raise refusal(f"{name}", "weights stored as safetensors", pickled[0], _conversion(name))
+            raise refusal(f"{name}", "weights stored as safetensors", pickled[0], _conversion(name, folder))
         raise refusal(f"{name}", "a folder with *.safetensors weights", sorted(names)[:5],
                       "Copy the weights too: config.json alone is not a model.")
     if not any(_TOKENIZER.fullmatch(file) for file in names):
@@ -106,11 +111,16 @@ def read_object(path: str | Path) -> dict:
     return value
 
 
-def _conversion(name: str) -> str:
-    """How pickled weights are converted: those of a folder, or of a name on the hub."""
-    owner, _, folder = name.rpartition("/")
-    before, _, rest = _CONVERT.format(folder=folder).partition("ftkit")
-    return before + (_FETCH.format(name=name, folder=folder) if owner else "") + f"ftkit{rest}"
+def _conversion(name: str, folder: Path | None) -> str:
+    """How pickled weights are converted: those of a folder, by its path from here, or of a name on the hub."""
+    fetched = name.rpartition("/")[2]
+    fetch = "" if folder else _FETCH.format(name=name, folder=fetched)
+    return f"{_CONVERT} {fetch}ftkit convert '{_from_here(folder) if folder else fetched}'"
+
+
+def _from_here(folder: Path) -> Path:
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _has_weights(names: set[str]) -> bool:
@@ -122,6 +132,10 @@ def _shards(folder: Path, names: set[str]) -> list[Path]:
         if not path.is_file():
             raise refusal(f"{folder.name}/{path.name}", "there, as the index of the weights says", "no such file",
                           "Copy the missing shard, or download the model again.")
+    piece = next((file for file in sorted(names) if _PIECE.fullmatch(file)), None)
+    if piece and not any(file.endswith(".safetensors.index.json") for file in names):
+        raise refusal(f"{folder.name}", "shards and their index, model.safetensors.index.json", f"{piece} without it",
+                      "Copy the index too; after a conversion that was stopped, run ftkit convert again.")
     return [folder / file for file in sorted(names) if file.endswith(".safetensors")]
 
 

@@ -25,7 +25,7 @@ def compiled(model: nn.Module) -> Iterator[None]:
     """While open, models of transformers' llama, mistral, qwen2 and qwen3 families take compiled functions for their
     small parts, and weights in 4-bit codes are decoded by one; for other families only the latter.
 
-    Each function is compiled when first needed, which takes seconds; a batch of another width may compile it once more.
+    Each function is compiled when first needed, which takes seconds; a batch of another width compiles none again.
     Results differ by rounding alone. Forward and backward pass must both be inside, since layers may be computed again.
 
     Args:
@@ -99,6 +99,7 @@ def _gated(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
 
 def _norm_for(original: Callable) -> Callable:
     def forward(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        _any_width(1, x)
         return _compiled(_norm, BACKEND)(x, self.weight, self.variance_epsilon)
 
     return forward
@@ -108,7 +109,9 @@ def _rotary_for(original: Callable) -> Callable:
     def apply_rotary_pos_emb(q, k, cos, sin, unsqueeze_dim=1):  # the names are transformers'
         if unsqueeze_dim != 1:
             return original(q, k, cos, sin, unsqueeze_dim)
-        return _compiled(_rotated, BACKEND)(q, k, cos[:, None], sin[:, None])
+        cos, sin = cos[:, None], sin[:, None]  # (rows, 1, width, head)
+        _any_width(2, q, k, cos, sin)
+        return _compiled(_rotated, BACKEND)(q, k, cos, sin)
 
     return apply_rotary_pos_emb
 
@@ -117,9 +120,18 @@ def _mlp_for(original: Callable) -> Callable:
     def forward(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
         if getattr(self.config, "hidden_act", None) != "silu":
             return original(self, x)
-        return self.down_proj(_compiled(_gated, BACKEND)(self.gate_proj(x), self.up_proj(x)))
+        gate, up = self.gate_proj(x), self.up_proj(x)
+        _any_width(1, gate, up)
+        return self.down_proj(_compiled(_gated, BACKEND)(gate, up))
 
     return forward
+
+
+def _any_width(dim: int, *tensors: torch.Tensor) -> None:
+    """Has the compiler take these tensors' tokens for any number of them: else it compiles anew at the second number,
+    seconds within a training step, wherever that comes."""
+    for tensor in tensors:
+        torch._dynamo.maybe_mark_dynamic(tensor, dim)
 
 
 @cache

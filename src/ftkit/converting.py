@@ -36,6 +36,8 @@ def convert(folder: str | Path) -> Iterator[Path]:
     files = _pickled(folder)
     left = [(path, folder / _new_name(path.name)) for path in files]
     left = [(path, new) for path, new in left if not new.is_file()]
+    for _, new in left:
+        _partial(new).unlink(missing_ok=True)  # of a conversion that was killed: its room is needed
     refuse_small_disk(folder, "the converted weights", sum(path.stat().st_size for path, _ in left))
     return _converted(folder, files, dict(left))
 
@@ -60,7 +62,7 @@ def _pickled(folder: Path) -> list[Path]:
         names = checkpoints.read_object(folder / _INDEX).get("weight_map")
         files = sorted({folder / str(name) for name in names.values()}) if isinstance(names, dict) else []
     else:
-        files = sorted(folder.glob("pytorch_model*.bin"))[:1]
+        files = [path for path in (folder / "pytorch_model.bin",) if path.is_file()]
     for path in files:
         if not path.is_file():
             raise refusal(f"{folder.name}/{path.name}", f"there, as {_INDEX} says", "no such file",
@@ -68,7 +70,7 @@ def _pickled(folder: Path) -> list[Path]:
     if not files:
         raise refusal(f"{folder.name}", f"a folder with pytorch_model.bin, or {_INDEX} and its files",
                       sorted(path.name for path in folder.iterdir())[:5],
-                      "Weights under other names: rename the file to pytorch_model.bin.")
+                      "Copy the index of pieces from where they came from; rename one whole file to pytorch_model.bin.")
     return files
 
 
@@ -93,7 +95,7 @@ def _tensors_in(path: Path) -> dict[str, torch.Tensor]:
 
 def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """The tensors under the file's name once it is whole; two that share memory are both written out."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = _partial(path)
     size = sum(one.numel() * one.itemsize for one in tensors.values())
     seen: set[int] = set()
     apart = {}
@@ -107,6 +109,10 @@ def _write(tensors: dict[str, torch.Tensor], path: Path) -> None:
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
 
 
 def _new_name(name: str) -> str:

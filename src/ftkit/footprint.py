@@ -22,6 +22,7 @@ BYTES_A_WEIGHT = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "fp4": 0.5 + 1 / 64 + 4 
 """Of a quantised weight: its code, and its share of what the scales take (blocks of 64, scales in 8 bits)."""
 
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+_EXPERT = re.compile(r"\.experts\.\d+\.")  # one file entry each, and one block of all of them once loaded
 _TABLE = re.compile(r"(^|\.)(\w*embed\w*|wte|wpe|lm_head|output_layer)\.weight$")
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -50,8 +51,9 @@ def loaded(folder: str | Path, dtype: torch.dtype | None = None, quantization: s
 
     Args:
         dtype: of the numbers that are not quantised; None leaves them as they are stored.
-        quantization: None, "nf4", "fp4" or "int8": what the linear layers become, the head and the embeddings apart.
-        unquantised: parts of the names of further modules that stay as they are.
+        quantization: None, "nf4", "fp4" or "int8": what the linear layers become, the head and the embeddings apart,
+            and the experts of a mixture, which transformers joins to blocks that nothing quantises.
+        unquantised: runs of whole parts of a path, as for `quantization.paths_left`: what stays as it is.
 
     Raises:
         Refusal: another quantization.
@@ -62,9 +64,7 @@ def loaded(folder: str | Path, dtype: torch.dtype | None = None, quantization: s
     rows_of_tables = {config.get("vocab_size"), config.get("padded_vocab_size")}
     for name, one in checkpoints.tensors(folder).items():
         numbers = math.prod(one.shape)
-        is_linear = (len(one.shape) == 2 and name.endswith("weight") and one.shape[0] not in rows_of_tables
-                     and not _TABLE.search(name) and not any(part in name for part in unquantised))
-        if quantization and is_linear and one.kind in _TYPES:
+        if quantization and one.kind in _TYPES and _is_linear(name, one.shape, rows_of_tables, unquantised):
             total += numbers * BYTES_A_WEIGHT[quantization]
             passing = max(passing, 2 * one.size_bytes)  # as stored, and a copy on its way
         else:
@@ -126,6 +126,13 @@ def refuse_small_disk(folder: str | Path, what: str, needed_bytes: int, remedy: 
     if needed_bytes > free:
         raise refusal(f"free disk space for {folder.name}", f"{bytes_to_words(needed_bytes)} or more for {what}",
                       bytes_to_words(free), f"Free some space, or choose a folder on another disk. {remedy}".strip())
+
+
+def _is_linear(name: str, shape: tuple[int, ...], rows_of_tables: set, unquantised: Iterable[str]) -> bool:
+    """Whether a tensor is the matrix of a linear layer that is quantised."""
+    return (len(shape) == 2 and name.endswith("weight") and shape[0] not in rows_of_tables
+            and not _TABLE.search(name) and not _EXPERT.search(name)
+            and not any(f".{part}." in f".{name}" for part in unquantised))
 
 
 def _left_in_container() -> list[int]:

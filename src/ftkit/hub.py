@@ -6,21 +6,33 @@ Knows nothing about fine-tuning: it finds a checkpoint, checks it before loading
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
 from ftkit import checkpoints, footprint
+from ftkit.causal import READ_FIRST, check_causal
 from ftkit.device import choose_device, choose_dtype
 from ftkit.errors import nearest, refusal
 from ftkit.files import sha256
-from ftkit.loading import load_weights, quiet
+from ftkit.hub_config import REACH_S, not_from_hub
+from ftkit.loading import load_weights, quiet, shape_alone
 from ftkit.progress import Lines
-from ftkit.quantization import bitsandbytes_config, check_kind, keep_codes_, kind_of, paths_left
+from ftkit.quantization import (
+    bitsandbytes_config,
+    blocks_left,
+    check_kind,
+    keep_codes_,
+    kind_of,
+    kind_stored,
+    left_in_floats,
+)
+from ftkit.targets import counts
 
 EMBEDDED = "ftkit-tiny"
-REACH_S = 5  # seconds to wait for the hub's answer, once, before saying that there is none
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _DATA_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?")
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
@@ -28,6 +40,7 @@ _CONTENT = re.compile(r".*\.(safetensors|model|tiktoken|jinja)|(merges|vocab)\.t
                       r"|(config|generation_config|tokenizer\w*|special_tokens_map|added_tokens|vocab)\.json")
 _SMALLER = ("Close other programs, load it with quantization='nf4' if that is not so already, or take a smaller model; "
             "ftkit plan says what training needs besides.")
+_WORTH_SAYING = 0.01  # share of a model that stays in floats although its linear layers are quantised
 _NOT_CONTENT = ("_name_or_path", "name_or_path", "transformers_version")
 
 
@@ -46,40 +59,47 @@ def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", d
             files (float16, whose range is too small for gradients, becomes bfloat16 on a CPU), and quantised layers
             compute as with "auto".
         quantization: None, "nf4" or "fp4" for linear layers in 4 bits, "int8" for LLM.int8(). Embeddings and head
-            stay as they are.
+            stay as they are, and so do experts of a mixture in blocks (a warning says how much that is).
         double_quant: whether the scales of 4-bit blocks are stored in 8 bits.
         unquantised: names of modules whose linear layers stay as they are, such as "mlp" or "layers.1.mlp".
         trust_remote_code: whether code that comes with the checkpoint may run.
 
     Raises:
         Refusal: the checkpoint cannot be found or reached, is incomplete, holds pickled weights, needs code of its
-            own, does not fit its config, is quantised already, or does not fit into the memory that is free.
+            own, does not fit its config, is stored in other codes than are asked for, or does not fit into the memory
+            that is free.
 
     Taught in: 00_start_here
     """
     check_kind(quantization)
+    unquantised = [unquantised] if isinstance(unquantised, str) else list(unquantised)
     folder = find_model(name_or_folder, trust_remote_code)
     chosen = choose_device(device)
     compute = choose_dtype("auto" if dtype == "stored" else dtype, chosen)
     kind = _as_stored(folder, chosen, compute) if dtype == "stored" else compute
-    is_stored_so = bool(checkpoints.read_object(folder / "config.json").get("quantization_config"))
+    stored = checkpoints.read_object(folder / "config.json").get("quantization_config")
+    if stored and quantization:
+        quantization = _nothing_to_do(folder.name, stored, quantization)
     needed = footprint.loaded(folder, kind, quantization, unquantised)
     footprint.refuse_small_memory(folder.name, needed, chosen, _SMALLER)
     settings = {"dtype": kind, "trust_remote_code": trust_remote_code}
-    if quantization or is_stored_so:
+    if quantization or stored:
         settings["device_map"] = {"": chosen}
     if quantization:
-        left = _left(folder, unquantised, is_stored_so, trust_remote_code)
+        left = left_in_floats(shape_alone(folder, trust_remote_code), unquantised)
         settings["quantization_config"] = bitsandbytes_config(quantization, compute, double_quant, left)
     tokenizer = _load_tokenizer(folder, trust_remote_code)
     model = load_weights(folder, settings)
     if quantization and not any(map(kind_of, model.modules())):
         raise refusal("quantization", f"None for {folder.name}", quantization,
                       f"None of the layers of {type(model).__name__} is one that can be quantised.")
+    if quantization:
+        _say_what_is_left(folder.name, model)
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise refusal(f"{folder.name}: tokenizer", f"of at most {rows} tokens, the rows of the model's embeddings",
-                      len(tokenizer), "The tokenizer belongs to another model: take both from the same source.")
+                      len(tokenizer), "It belongs to another model, or tokens were added to it: take both from one "
+                      "source, or give the model rows for them (resize_token_embeddings) and save it anew.")
     return (keep_codes_(model) if "device_map" in settings else model.to(chosen)).eval(), tokenizer
 
 
@@ -100,7 +120,7 @@ def find_model(name_or_folder: str | Path = EMBEDDED, trust_remote_code: bool = 
             raise refusal("model", f'"{EMBEDDED}", an existing folder or a hub name such as "owner/name"', name,
                           _near(name, folder) or "Check the path.")
         folder = _from_cache(name) or _download(name, _near(name, folder), trust_remote_code)
-    _check_family(checkpoints.check(folder), trust_remote_code)
+    check_causal(folder.name, checkpoints.read_object(checkpoints.check(folder) / "config.json"), trust_remote_code)
     return folder
 
 
@@ -145,26 +165,6 @@ def load_dataset_records(name: str, split: str = "train") -> list[dict]:
                       f"The hub's library says: {error}") from error
 
 
-def _check_family(folder: Path, trust_remote_code: bool) -> None:
-    """Refuses a model that brings code of its own, unless trusted, and one that transformers cannot load as causal."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    config = checkpoints.read_object(folder / "config.json")
-    family = config["model_type"]
-    if family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or (config.get("auto_map") and trust_remote_code):
-        return
-    if config.get("auto_map"):
-        raise refusal("trust_remote_code", f"True for {folder.name}, which brings code of its own", False,
-                      "Read the .py files in its folder first; they will run on this machine.")
-    if family in CONFIG_MAPPING_NAMES:
-        raise refusal(f"{folder.name}: model_type", "a causal language model's", family,
-                      "Choose a model that writes text from left to right, such as qwen2 or llama.")
-    near = nearest(family, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-    raise refusal(f"{folder.name}: model_type", "a family that the installed transformers knows", family,
-                  f"Did you mean {' or '.join(near)}?" if near else "A newer transformers may know it.")
-
-
 def _download(name: str, near: str, trust_remote_code: bool) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -174,9 +174,13 @@ def _download(name: str, near: str, trust_remote_code: bool) -> Path:
     checkpoints.check_names(name, names)
     _refuse_small_cache(name, getattr(info, "safetensors", None))
     wanted = [*_WANTED, "*.py"] if trust_remote_code else _WANTED
-    with quiet():
-        _fetch_weights(name, sorted(file for file in names if file.endswith(".safetensors") and "/" not in file))
-        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    try:
+        with quiet():
+            _fetch_weights(name, sorted(file for file in names if file.endswith(".safetensors") and "/" not in file))
+            return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
+    except Exception as error:  # each transport has exceptions of its own, and a disk may become full
+        raise refusal("model", "downloaded whole", name, f"The download ended with {type(error).__name__}: {error}. "
+                      "Ask for it again: it goes on where it stopped.") from error
 
 
 def _fetch_weights(name: str, files: list[str]) -> None:
@@ -190,29 +194,25 @@ def _fetch_weights(name: str, files: list[str]) -> None:
 
 
 def _refuse_small_cache(name: str, summary) -> None:
-    """Refuses a download that the disk has no room for, where the hub says how many numbers of which type there are."""
+    """Refuses a download whose rest the disk has no room for, where the hub says how many numbers there are."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     sizes = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
     needed = sum(sizes.get(kind, 1) * count for kind, count in (getattr(summary, "parameters", None) or {}).items())
-    footprint.refuse_small_disk(HF_HUB_CACHE, f"the files of {name}", needed, "HF_HOME says where the cache is.")
+    blobs = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"  # a stopped download's, too
+    there = sum(path.stat().st_size for path in blobs.glob("*"))
+    footprint.refuse_small_disk(HF_HUB_CACHE, f"the files of {name}", max(0, needed - there),
+                                "HF_HOME says where the cache is.")
 
 
 def _ask_hub(question: str, name: str, what: str, remedy: str):
     """What the hub knows about a name: one request, no retry."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         return getattr(HfApi(), question)(name, timeout=REACH_S)
-    except GatedRepoError as error:
-        raise refusal(what, "open to you on the hub", name,
-                      "Accept its licence on its page, then run: hf auth login") from error
-    except RepositoryNotFoundError as error:
-        raise refusal(what, "a folder here or a name on the hub", name, f"Neither is there. {remedy}") from error
     except Exception as error:  # each transport has exceptions of its own
-        raise refusal(what, "in the cache, or the hub within reach", name,
-                      f"The hub did not answer ({type(error).__name__}). {remedy}") from error
+        raise not_from_hub(what, name, error, remedy) from error
 
 
 def _from_cache(name: str) -> Path | None:
@@ -246,6 +246,13 @@ def _load_tokenizer(folder: Path, trust_remote_code: bool):
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:  # each tokenizer backend has exceptions of its own
+        described = folder / "tokenizer_config.json"
+        if not trust_remote_code and described.is_file() and "auto_map" in checkpoints.read_object(described):
+            raise refusal("trust_remote_code", f"True for {folder.name}, whose tokenizer is code of its own", False,
+                          READ_FIRST) from error
+        if not (folder / "tokenizer.json").is_file() and find_spec("sentencepiece") is None:
+            raise refusal(f"{folder.name}: tokenizer", "a tokenizer.json, where sentencepiece is not installed",
+                          "files that need it", "pip install sentencepiece tiktoken") from error
         raise refusal(f"{folder.name}: tokenizer", "readable", f"{type(error).__name__}: {error}",
                       "Copy the tokenizer files again from where the model came from.") from error
     if tokenizer.pad_token is None:
@@ -253,16 +260,18 @@ def _load_tokenizer(folder: Path, trust_remote_code: bool):
     return tokenizer
 
 
-def _left(folder: Path, unquantised: Iterable[str], is_stored_so: bool, trust_remote_code: bool) -> list[str] | None:
-    """The paths that stay as they are: a list of one's own replaces transformers', which has the head in it."""
-    if is_stored_so:
-        raise refusal("quantization", "None for a checkpoint that is stored quantised", folder.name,
-                      "It is loaded as it is stored.")
-    if not unquantised:
-        return None
-    from transformers import AutoConfig, AutoModelForCausalLM
+def _nothing_to_do(name: str, stored: dict, quantization: str) -> None:
+    """Nothing, if a checkpoint is stored in the codes that are asked for; refused if it is in others."""
+    found = kind_stored(stored)
+    if found != quantization:
+        raise refusal("quantization", f"None for {name}, which is stored quantised already ({found})", quantization,
+                      "Load it as it is stored, or take the checkpoint that it was made from.")
 
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    with torch.device("meta"):
-        shape = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    return paths_left(shape, unquantised)
+
+def _say_what_is_left(name: str, model) -> None:
+    """A warning about matrices that stay as they are although they make up much of a model: experts of a mixture."""
+    blocks = blocks_left(model)
+    share = sum(blocks.values()) / counts(model)[1]
+    if share > _WORTH_SAYING:
+        warnings.warn(f"{share:.0%} of the numbers of {name} stay as they are and take no adapter by 'all-linear': "
+                      f"experts in blocks such as {min(blocks)}. Linear layers alone are quantised.", stacklevel=3)

@@ -38,14 +38,37 @@ def load_weights(folder: Path, settings: dict):
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate" in str(error):
             raise refusal("memory", f"enough to load {folder.name}", str(error).partition("\n")[0] or "no memory",
                           "It was taken by others meanwhile: close other programs, or take a smaller model.") from None
-        raise refusal(f"{folder.name}: weights", "what config.json describes", f"{type(error).__name__}: {error}",
+        if isinstance(error, ImportError):  # of what a quantised checkpoint needs, or code that comes with one
+            raise refusal(folder.name, "a checkpoint whose packages are installed", str(error),
+                          "Install what it names, or take a checkpoint that does without.") from error
+        raise refusal(f"{folder.name}: weights", "what config.json describes",
+                      _misfit(folder, settings, error) or f"{type(error).__name__}: {error}",
                       "Copy config.json and the weights again from the same source.") from error
     if stopped:
         raise KeyboardInterrupt(f"loading {folder.name} was stopped; nothing of it is left in memory")
     if report["missing_keys"]:
         raise refusal(f"{folder.name}: weights", "complete", f"{len(report['missing_keys'])} tensors missing, first "
                       f"{min(report['missing_keys'])}", "They would be random: copy the checkpoint again.")
+    if getattr(model.config, "rescale_every", 0):  # RWKV divides weights while it evaluates: codes, and what is merged,
+        model.config.rescale_every = 0  # would not come through it; float16 alone needs it
     return _settle_biases_(model)
+
+
+def shape_alone(folder: Path, trust_remote_code: bool = False):
+    """The model that a folder's config describes, on the meta device: names and shapes, no weights.
+
+    Raises:
+        Refusal: transformers cannot build it.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception as error:  # a config, and code that comes with it, may raise anything
+        raise refusal(f"{folder.name}/config.json", "one that a model can be built from",
+                      f"{type(error).__name__}: {error}", "Copy it again from where the weights came from.") from error
 
 
 @contextlib.contextmanager
@@ -60,6 +83,17 @@ def quiet():
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def _misfit(folder: Path, settings: dict, error: Exception) -> str:
+    """The first tensor whose shape is another in the files than in the model, in words; empty for other errors."""
+    if "mismatched_sizes" not in str(error):  # what transformers says then, in a table of its log
+        return ""
+    described = shape_alone(folder, settings.get("trust_remote_code", False)).state_dict()
+    for name, one in sorted(checkpoints.tensors(folder).items()):
+        if name in described and tuple(described[name].shape) != one.shape:
+            return f"{name} of shape {tuple(described[name].shape)}, stored as {one.shape}"
+    return ""
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 Knows nothing about text, training or adapters. A batch is anything with `labels` and `model_inputs`, as in `batches`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,6 +71,8 @@ def chunked_loss(model: nn.Module, batch: Any, most_logits: int = MOST_LOGITS) -
                       "Its logits are more than what a head module makes of the states.")
     head = _head_of(model)
     chunk = max(1, most_logits // logits.shape[-1])
+    del logits
+    raw.clear()  # their graph may hold the head in another type
     trained = [parameter for parameter in head.parameters() if parameter.requires_grad]
     needed = torch.is_grad_enabled() and (used[0].requires_grad or bool(trained))
     return _ChunkedLoss.apply(used[0][0], head, targets, chunk, needed, *trained), len(targets)
@@ -100,17 +102,7 @@ class _ChunkedLoss(torch.autograd.Function):
         total, grad_states = states.new_zeros((), dtype=torch.float32), torch.empty_like(states)
         grads = [torch.zeros_like(parameter) for parameter in trained]
         for part, goals, out in zip(states.split(chunk), targets.split(chunk), grad_states.split(chunk), strict=True):
-            part = part.detach().requires_grad_(needed)
-            with torch.set_grad_enabled(needed):
-                raw = head(part[None])[0]  # (chunk, vocabulary)
-            loss, slopes = _loss_and_slopes(raw.detach(), goals)
-            total += loss
-            if needed:
-                grad_part, *found = torch.autograd.grad(raw, (part, *trained), slopes, allow_unused=True)
-                out.copy_(grad_part)
-                for one, more in zip(grads, found, strict=True):
-                    if more is not None:  # as it is of an adapter that is not active
-                        one += more
+            total += _add_chunk_(head, part.detach().requires_grad_(needed), goals, trained, out, grads)
         ctx.save_for_backward(grad_states, *grads)
         return total
 
@@ -119,6 +111,21 @@ class _ChunkedLoss(torch.autograd.Function):
     def backward(ctx, grad):
         grad_states, *grads = (each * grad for each in ctx.saved_tensors)
         return grad_states, None, None, None, None, *grads
+
+
+def _add_chunk_(head: nn.Module, part: torch.Tensor, goals: torch.Tensor, trained: Sequence[nn.Parameter],
+                out: torch.Tensor, grads: list[torch.Tensor]) -> torch.Tensor:
+    """The loss of one chunk; its gradients go into `out` and are added to `grads`, and nothing else of it stays."""
+    with torch.set_grad_enabled(part.requires_grad):
+        raw = head(part[None]).squeeze(0)  # (chunk, vocabulary); an index would make another on the way back
+    loss, slopes = _loss_and_slopes(raw.detach(), goals)
+    if part.requires_grad:
+        grad_part, *found = torch.autograd.grad(raw, (part, *trained), slopes, allow_unused=True)
+        out.copy_(grad_part)
+        for one, more in zip(grads, found, strict=True):
+            if more is not None:  # as it is of an adapter that is not active
+                one += more
+    return loss
 
 
 def _loss_and_slopes(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,7 +4,7 @@ Knows nothing about checkpoints, methods or training, nor about the codes that t
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -44,7 +44,8 @@ def bitsandbytes_config(kind: str, compute_dtype: torch.dtype, double_quant: boo
 
 
 def paths_left(model: nn.Module, unquantised: Iterable[str]) -> list[str]:
-    """The full paths of the linear layers that stay as they are: the head, and those in the modules that are named.
+    """The full paths of the linear layers that stay as they are: the head, those whose weight is read and that are
+    never called, and those in the modules that are named.
 
     Args:
         model: in its shape alone, on the meta device, will do.
@@ -60,7 +61,8 @@ def paths_left(model: nn.Module, unquantised: Iterable[str]) -> list[str]:
     """
     head = targets.head_of(model)
     linear = [path for paths in targets.linear_names(model).values() for path in paths]
-    kept = [path for path in linear if head is not None and model.get_submodule(path) is head]
+    kept = [path for path in linear if head is not None and model.get_submodule(path) is head
+            or targets.is_read_past(model, path)]
     for name in (unquantised,) if isinstance(unquantised, str) else unquantised:
         inside = [path for path in linear if name and f".{name}." in f".{path}."]
         if not inside:
@@ -71,6 +73,17 @@ def paths_left(model: nn.Module, unquantised: Iterable[str]) -> list[str]:
         raise refusal("unquantised", "names that leave a layer to quantise", list(unquantised),
                       "Load the model with quantization=None.")
     return list(dict.fromkeys(kept))
+
+
+def left_in_floats(model: nn.Module, unquantised: Iterable[str] = ()) -> list[str] | None:
+    """`paths_left`, or None where that is the head alone, which transformers leaves by itself.
+
+    Raises:
+        Refusal: as for `paths_left`.
+    """
+    read_past = (path for paths in targets.linear_names(model).values() for path in paths
+                 if targets.is_read_past(model, path))
+    return paths_left(model, unquantised) if unquantised or any(read_past) else None
 
 
 def keep_codes_(model: nn.Module) -> nn.Module:
@@ -99,6 +112,18 @@ def kind_of(module: nn.Module) -> str:
     return weight.quant_type if type(weight).__name__ == "Params4bit" else ""
 
 
+def kind_stored(stored: Mapping) -> str:
+    """How a checkpoint is stored by its config's quantization_config: one of `KINDS`, or another method's name.
+
+    Example:
+        >>> kind_stored({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"})
+        'nf4'
+    """
+    if stored.get("load_in_4bit"):
+        return stored.get("bnb_4bit_quant_type", "fp4")
+    return "int8" if stored.get("load_in_8bit") else str(stored.get("quant_method"))
+
+
 def bits_of(module: nn.Module) -> int:
     """In how many bits a linear layer's weights are stored, by bitsandbytes or by `quant`: 4, 8, or 0 for a plain one.
 
@@ -122,15 +147,11 @@ def numbers_of(module: nn.Module) -> torch.Tensor:
     Raises:
         Refusal: the module is no such layer.
     """
-    kind, weight = kind_of(module), getattr(module, "weight", None)
-    if not kind:
-        raise refusal("module", "a linear layer of bitsandbytes", type(module).__name__)
-    if kind == "int8":
-        scales = weight.SCB if weight.SCB is not None else module.state.SCB  # moved there by the first call
-        return weight.data * (scales.float() * (1.0 / 127.0))[:, None]
+    if _kind_in_codes(module) == "int8":
+        return module.weight.data * (_scales_of_int8(module).float() * (1.0 / 127.0))[:, None]
     from bitsandbytes.functional import dequantize_4bit
 
-    return dequantize_4bit(weight.data, weight.quant_state)
+    return dequantize_4bit(module.weight.data, module.weight.quant_state)
 
 
 @torch.no_grad()
@@ -140,9 +161,7 @@ def like_(module: nn.Module, numbers: torch.Tensor) -> nn.Module:
     Raises:
         Refusal: the module is no such layer.
     """
-    kind, weight = kind_of(module), getattr(module, "weight", None)
-    if not kind:
-        raise refusal("module", "a linear layer of bitsandbytes", type(module).__name__)
+    kind, weight = _kind_in_codes(module), module.weight
     import bitsandbytes
 
     if kind == "int8":
@@ -156,6 +175,19 @@ def like_(module: nn.Module, numbers: torch.Tensor) -> nn.Module:
     return module
 
 
+def blocks_left(model: nn.Module) -> dict[str, int]:
+    """How many numbers each block of several matrices holds, by name: experts of a mixture, which stay as they are.
+
+    Example:
+        >>> model = nn.ModuleDict({"up": nn.Linear(2, 2)})
+        >>> model.experts = nn.Parameter(torch.zeros(4, 2, 3))
+        >>> blocks_left(model)
+        {'experts': 24}
+    """
+    return {name: one.numel() for name, one in model.named_parameters() if one.dim() > 2 and one.is_floating_point()
+            and not isinstance(model.get_submodule(name.rpartition(".")[0]), nn.Conv1d)}
+
+
 def stored_bytes(model: nn.Module) -> int:
     """The bytes of a model's weights as they are held: codes, scales and scales of scales; tied ones once.
 
@@ -165,10 +197,21 @@ def stored_bytes(model: nn.Module) -> int:
     for module in model.modules():
         kind = kind_of(module)
         if kind == "int8":
-            scales = module.weight.SCB if module.weight.SCB is not None else module.state.SCB
+            scales = _scales_of_int8(module)
             found[id(module)] = scales.numel() * scales.element_size()
         elif kind:
             state = module.weight.quant_state
             held = [state.absmax] + ([state.state2.absmax, state.offset] if state.nested else [])
             found[id(module)] = sum(one.numel() * one.element_size() for one in held)
     return sum(found.values())
+
+
+def _kind_in_codes(module: nn.Module) -> str:
+    kind = kind_of(module)
+    if not kind:
+        raise refusal("module", "a linear layer of bitsandbytes", type(module).__name__)
+    return kind
+
+
+def _scales_of_int8(module: nn.Module) -> torch.Tensor:
+    return module.weight.SCB if module.weight.SCB is not None else module.state.SCB  # moved there by the first call

@@ -20,7 +20,7 @@ def find(model: nn.Module, names: str | Iterable[str], layers: str | Iterable[in
 
     Args:
         names: endings of paths such as "q_proj" or "self_attn.q_proj", full paths, or "all-linear" for every linear
-            module except the output head, and except the one inside `nn.MultiheadAttention`, which is never called.
+            module except the output head, routers of experts, and those that are never called (`is_read_past`).
             Weights that are no modules, such as fused experts, have no name here.
         layers: which layers, as in `places_of`, of each stack in which a name is found. A name that is in none of them
             is refused; all-linear then means the linear modules in them.
@@ -180,6 +180,15 @@ def sharers_of(model: nn.Module, module: nn.Module) -> list[str]:
             if name not in own and (other is weight or weight.data_ptr() == other.data_ptr() != 0)]  # meta: all at 0
 
 
+def is_read_past(model: nn.Module, path: str) -> bool:
+    """Whether the module that holds a linear module reads its weight and never calls it: `nn.MultiheadAttention` and
+    the step size of a state-space layer, as Mamba has it.
+    """
+    outer, _, name = path.rpartition(".")
+    holder = model.get_submodule(outer)
+    return isinstance(holder, nn.MultiheadAttention) or (name == "dt_proj" and hasattr(holder, "A_log"))
+
+
 def ends_with(path: str, name: str) -> bool:
     """Whether a path is `name` or ends with it after a dot."""
     return path == name or path.endswith(f".{name}")
@@ -188,7 +197,8 @@ def ends_with(path: str, name: str) -> bool:
 def _all_linear(model: nn.Module) -> list[str]:
     head = head_of(model)
     paths = [path for path, module in model.named_modules()
-             if path and is_linear(module) and module is not head and not _is_read_past(model, path)]
+             if path and is_linear(module) and module is not head and not is_read_past(model, path)
+             and "Router" not in type(module).__name__]  # which returns more than its product
     if not paths:
         raise refusal("target_modules", "names of linear modules", ALL_LINEAR,
                       f"This model has none: its modules are {_kinds(model)}.")
@@ -204,9 +214,10 @@ def _ending_with(model: nn.Module, name: str, may_be_missing: bool) -> list[str]
         if not is_linear(module) and not isinstance(module, nn.Embedding):
             raise refusal("target_modules", "names of linear modules or embeddings", name,
                           f"{path} is a {type(module).__name__}. This model has {_names(model)}.")
-        if _is_read_past(model, path):
+        if is_read_past(model, path):
+            holder = type(model.get_submodule(path.rpartition(".")[0])).__name__
             raise refusal("target_modules", "names of modules that are called", name,
-                          f"{path} stands in an nn.MultiheadAttention, which reads its weight and never calls it.")
+                          f"{path} stands in a {holder}, which reads its weight and never calls it.")
     return list(matches)
 
 
@@ -228,10 +239,6 @@ def _chosen_layers(model: nn.Module, layers: str | Iterable[int], paths: Iterabl
     if not meant:
         places_of(layers, len(layers_of(model)))  # refuses what is no choice of layers, and a model without any
     return [stack[place] for stack in meant for place in places_of(layers, len(stack))]
-
-
-def _is_read_past(model: nn.Module, path: str) -> bool:
-    return isinstance(model.get_submodule(path.rpartition(".")[0]), nn.MultiheadAttention)
 
 
 def _has_parts(module: nn.Module) -> bool:

@@ -178,8 +178,8 @@ def tables(lesson):
         "merges": lines(["base, merged into", "weights, MB", "held-out loss", "less the unmerged", "clinic",
                          "largest change of a logit, over seeds"],
                         [line for name in ("QLoRA", "8-bit LoRA") for line in merges(lesson, name)]),
-        "table": lines(["row", "held-out loss", "less LoRA's, seed by seed", "clinic: share right",
-                        "CPU time of a step, of LoRA's"], rows),
+        "table": lines(["row", "held-out loss", "less LoRA's, seed by seed", "clinic: right", "step, of LoRA's",
+                        "peak, GiB", "saved, MB"], rows),
         "parts": lines(["in nf4", "held-out loss less LoRA's", "each seed"], [
             [name.removesuffix(" in nf4").replace("QLoRA", "all"), lesson.told(lesson.against(name), "+.3f"),
              ", ".join(f"{one - other:+.3f}" for one, other in lesson.pairs(name))] for name in PARTS]),
@@ -271,6 +271,10 @@ def test_what_the_lesson_says_about_the_figures_is_so(lesson):
     assert less["QLoRA"].high < 0.1 * fmean(recorded.values(lesson.table["LoRA"], "held_out_loss"))
     usual = median(recorded.values(lesson.table["LoRA"], "step_cpu_s"))
     assert all(median(recorded.values(lesson.table[name], "step_cpu_s")) > usual for name in less)
+    least = max(recorded.values(lesson.table["LoRA"], "peak_gib"))
+    assert all(min(recorded.values(lesson.table[name], "peak_gib")) > least for name in less)
+    assert len({f"{size / 1e6:.2f}" for found in lesson.table.values() for size in recorded.values(
+        found, "saved_bytes")}) == 1
     for card in lesson.table["QLoRA"]:
         cost = {way: card.metrics[f"{way} loss"] - card.metrics["held_out_loss"] for way in WAYS}
         assert cost["quantised"] > 0.004 < cost["original"] and abs(cost["dequantised"]) < 2e-4

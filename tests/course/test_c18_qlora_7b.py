@@ -80,7 +80,8 @@ def test_the_loss_of_the_exercise_is_the_packages_on_a_model():
 
 # ---- the road, on families that nobody chose
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "phi3", "falcon", "gpt_neox", "qwen3"])
+@pytest.mark.filterwarnings("ignore:.*of the numbers of mixtral stay as they are")
+@pytest.mark.parametrize("family", ["llama", "mistral", "phi3", "falcon", "gpt_neox", "qwen3", "mixtral", "mamba"])
 def test_the_road_leads_through_other_families(tmp_path, random_checkpoint, family):
     folder, loading = random_checkpoint(tmp_path / family, family), {"device": "cpu", "dtype": "stored"}
     model, tokenizer = hub.load_model(folder, quantization="nf4", **loading)

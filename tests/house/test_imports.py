@@ -21,6 +21,7 @@ FLOORS: dict[str, tuple[int, set[str]]] = {
     "fused": (2, TORCH | {"transformers"}), "segments": (2, TORCH | {"transformers"}),
     "compiled": (3, TORCH), "scrub": (1, set()),
     "checkpoints": (2, set()), "footprint": (3, {"psutil", "torch"}), "progress": (2, set()),
+    "causal": (1, {"transformers"}),
     "loading": (3, {"transformers", "torch"}), "converting": (4, {"torch", "safetensors"}),
     "checkpoint_commands": (10, set()), "peft_layout": (2, TORCH | {"safetensors"}),
     "fonts": (1, {"matplotlib"}), "axes": (2, {"matplotlib"}), "cards": (2, set()), "warm": (2, {"threadpoolctl"}),

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 
 from ftkit import low_rank, targets
 from ftkit.errors import Refusal
+from ftkit.live_bytes import LiveBytes
 from ftkit.lora.adapter import add_lora_, lora_layers, merge_, remove_lora_, trained_biases, unmerge_
 from ftkit.lora.config import LoraConfig
 from ftkit.lora.layers import LoRAEmbedding, LoRALayer
@@ -100,13 +101,24 @@ def test_only_the_adapter_is_trained_and_a_step_leaves_the_base_bit_for_bit():
 def test_merging_twice_changes_nothing_and_unmerging_restores_every_bit(dtype):
     model = adapted(dtype)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    first = {name: p.detach().clone() for name, p in merge_(model).named_parameters()}
+    first = {name: p.detach().clone() for name, p in merge_(model, keep=True).named_parameters()}
     second = dict(merge_(model).named_parameters())
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["model.layers.0.mlp.up_proj.base.weight"],
                            before["model.layers.0.mlp.up_proj.base.weight"])
     unmerge_(unmerge_(model))
     assert all(torch.equal(before[name], p) for name, p in model.named_parameters())
+
+
+def test_merging_holds_one_layer_beside_the_model_and_not_a_copy_of_all():
+    model = adapted()
+    with LiveBytes(model) as alive:
+        before, largest = alive.now_bytes, max(layer.base.weight.nbytes for layer in lora_layers(model).values())
+        merge_(model)
+        assert alive.peak().bytes - before <= 3 * largest and alive.now_bytes - before < largest
+    with pytest.raises(Refusal, match="q_proj must be merged with a copy of its weight.*got 'merged without one'"):
+        unmerge_(model)
+    assert all(layer.is_merged for layer in lora_layers(model).values())
 
 
 def test_a_merged_model_computes_the_same_and_stays_so_without_its_adapter():
@@ -221,7 +233,7 @@ def test_a_quantised_weight_is_not_merged():
     with pytest.raises(Refusal, match="up_proj must be a layer with floating-point weights, got 'torch.int8'.*unquant"):
         merge_(model)
     untouched = model.model.layers[0].self_attn.q_proj
-    assert untouched.unmerged_weight is None  # refused as a whole
+    assert not untouched.is_merged  # refused as a whole
 
 
 # --- other kinds of modules, other models ---
@@ -254,7 +266,7 @@ def test_merging_fits_every_kind_of_module_and_unmerging_restores_it(kind, names
     model = moved(add_lora_(small(kind), LoraConfig(rank=3, target_modules=names)))
     apart = logits(model)
     assert largest_difference(apart, logits(small(kind))) > 1e-4
-    assert largest_difference(logits(merge_(model)), apart) <= 1e-5  # W + BA is rounded to float32 once per weight
+    assert largest_difference(logits(merge_(model, keep=True)), apart) <= 1e-5  # W + BA is rounded to float32 once
     remove_lora_(unmerge_(model))
     assert torch.equal(logits(model), logits(small(kind)))
 
@@ -413,7 +425,7 @@ def test_a_weight_that_merging_would_miss_or_change_twice_is_refused(make, words
     model = moved(add_lora_(make().eval(), LoraConfig(rank=2)))
     with pytest.raises(Refusal, match=words):
         merge_(model)
-    assert not any(layer.unmerged_weight is not None for layer in lora_layers(model).values())
+    assert not any(layer.is_merged for layer in lora_layers(model).values())
 
 
 def test_one_block_in_two_places_is_adapted_in_both():
@@ -421,7 +433,7 @@ def test_one_block_in_two_places_is_adapted_in_both():
     model, x = nn.Sequential(block, block), torch.randn(3, 4)
     moved(add_lora_(model, LoraConfig(rank=2)))
     assert list(lora_layers(model)) == ["0.0"] and torch.equal(model(x), block(block(x)))
-    torch.testing.assert_close(merge_(model)(x), unmerge_(model)(x))
+    torch.testing.assert_close(merge_(model, keep=True)(x), unmerge_(model)(x))
 
 
 def two_same():

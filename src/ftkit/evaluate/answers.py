@@ -67,6 +67,9 @@ def continue_ids(model: nn.Module, prompts: Sequence[Sequence[int]], max_new_tok
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     written: list[list[int]] = [[] for _ in prompts]
     with evaluation_mode(model):
+        if "past_key_values" not in inspect.signature(_inner(model).forward).parameters:
+            limits = [min(max_new_tokens, room - len(prompt)) for prompt in prompts]
+            return [_continue_alone(model, *each, stops) for each in zip(prompts, limits, strict=True)]
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             limits = [min(max_new_tokens, room - len(prompts[index])) for index in chosen]
@@ -105,6 +108,17 @@ def _continue_batch(model: nn.Module, prompts: list[Sequence[int]], limits: list
             tokens, mask, positions = tokens[kept], mask[kept], positions[kept]
         ids, positions = tokens[:, None], positions[:, -1:] + 1  # (rows, 1)
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+
+
+def _continue_alone(model: nn.Module, prompt: Sequence[int], limit: int, stops: set[int]) -> list[int]:
+    """One prompt, read anew for each token: of models with a state, which has neither rows to drop nor padding."""
+    ids, device = list(prompt), next(model.parameters()).device
+    while len(ids) < len(prompt) + limit:
+        token = int(model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0, -1].argmax())
+        if token in stops:
+            break
+        ids.append(token)
+    return ids[len(prompt):]
 
 
 def _left_padded(prompts: list[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

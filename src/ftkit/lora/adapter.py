@@ -71,11 +71,15 @@ def put_in_(model: nn.Module, sizes: Mapping[str, tuple[int, float]], config: Lo
 
 
 @torch.no_grad()
-def merge_(model: nn.Module) -> nn.Module:
+def merge_(model: nn.Module, keep: bool = False) -> nn.Module:
     """The model with W + scaling·BA in place of W; a second call changes nothing.
 
-    A copy of every W is kept, so that `unmerge_` can restore it bit for bit: subtracting would not, in floating point.
-    Take the adapter out (`remove_lora_`) before storing a merged model's `state_dict`: the factors are still in it.
+    One layer's addition is there at a time, so merging takes little more memory than the model. Take the adapter out
+    (`remove_lora_`) before storing a merged model's `state_dict`: the factors are still in it.
+
+    Args:
+        keep: whether a copy of every W is kept, as much memory again, so that `unmerge_` can restore it bit for bit:
+            subtracting would not, in floating point.
 
     Raises:
         Refusal: there is no adapter, or a target's weight is quantised, computed from others or read by another module,
@@ -85,20 +89,30 @@ def merge_(model: nn.Module) -> nn.Module:
     for path, layer in layers.items():
         _refuse_unmergeable(model, path, layer)
     for layer in layers.values():
-        if layer.unmerged_weight is None:
-            weight, addition = layer.base.weight, layer.addition()
-            layer.unmerged_weight = weight.detach().clone()
-            weight.copy_(weight.to(addition.dtype) + addition)
+        if not layer.is_merged:
+            weight = layer.base.weight
+            layer.unmerged_weight = weight.detach().clone() if keep else None
+            weight.copy_(layer.addition().add_(weight))  # added in the factors' type, rounded once
+            layer.is_merged = True
     return model
 
 
 @torch.no_grad()
 def unmerge_(model: nn.Module) -> nn.Module:
-    """The model with the base weights it had before `merge_`, bit for bit; does nothing where nothing is merged."""
-    for layer in _layers(model).values():
-        if layer.unmerged_weight is not None:
+    """The model with the base weights it had before `merge_`, bit for bit; does nothing where nothing is merged.
+
+    Raises:
+        Refusal: there is no adapter, or no copy was kept when it was merged.
+    """
+    layers = _layers(model)
+    for path, layer in layers.items():
+        if layer.is_merged and layer.unmerged_weight is None:
+            raise refusal(path, "merged with a copy of its weight", "merged without one",
+                          "Load the base and its adapter anew; next time call merge_(model, keep=True).")
+    for layer in layers.values():
+        if layer.is_merged:
             layer.base.weight.copy_(layer.unmerged_weight)
-            layer.unmerged_weight = None
+            layer.unmerged_weight, layer.is_merged = None, False
     return model
 
 
@@ -111,7 +125,7 @@ def remove_lora_(model: nn.Module) -> nn.Module:
     for bias in trained_biases(model).values():
         bias.requires_grad_(False)
     layers = _layers(model)
-    merged = any(layer.unmerged_weight is not None for layer in layers.values())
+    merged = any(layer.is_merged for layer in layers.values())
     for path, copied in trained_copies(model).items():
         targets.replace_(model, path, copied.trained.requires_grad_(False) if merged else copied.original)
     for path, layer in layers.items():

@@ -55,7 +55,8 @@ class LoRALayer(nn.Module):
         self.in_features, self.out_features = self.widths(base)
         self.base, self.rank, self.alpha, self.dropout, self.use_rslora = base, rank, alpha, dropout, use_rslora
         self.scaling = alpha / (math.sqrt(rank) if use_rslora else rank)
-        self.unmerged_weight: torch.Tensor | None = None  # a copy of the base weight while merged
+        self.is_merged = False
+        self.unmerged_weight: torch.Tensor | None = None  # a copy of the base's, while merged, where one was asked for
         base.requires_grad_(False)
         kept = torch.float64 if base.weight.dtype == torch.float64 else torch.float32
         lora_A, lora_B = (torch.zeros(*shape, dtype=kept) for shape in
@@ -76,7 +77,7 @@ class LoRALayer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Shapes: x (..., in) → (..., out)."""
-        if self.unmerged_weight is not None:
+        if self.is_merged:
             return self.base(x)
         weight = self._frozen_weight(x)
         if weight is not None:
@@ -157,7 +158,7 @@ class LoRAEmbedding(LoRALayer):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Shapes: ids (...), whole numbers → (..., width)."""
         y = self.base(ids)
-        if self.unmerged_weight is not None:
+        if self.is_merged:
             return y
         low = F.embedding(ids, self.lora_A.t(), padding_idx=self.base.padding_idx,
                           scale_grad_by_freq=self.base.scale_grad_by_freq)  # (..., rank)

@@ -26,6 +26,7 @@ class Attention:
         softcap: scores are bent.
         dropout: of the shares.
         upcasts: what eager attention computes in float32: "shares", "scores" (queries and keys, too) or "" (nothing).
+        cast: bytes of the numbers that mixed precision multiplies in, where plain products are written out; 0 without.
         apart: whether rows lie apart in memory, so that products copy their inputs.
     """
 
@@ -37,6 +38,7 @@ class Attention:
     softcap: bool = False
     dropout: float = 0.0
     upcasts: str = "shares"
+    cast: int = 0
     apart: bool = False
 
     @property
@@ -120,7 +122,8 @@ def _eager(ledger: Ledger, how: Attention, query: Tensor, key: Tensor, value: Te
     kind, key, value = query.kind, ops.repeated(ledger, key, how.groups), ops.repeated(ledger, value, how.groups)
     if how.upcasts == "scores":
         query, key = ops.to(ledger, query, FLOAT), ops.to(ledger, key, FLOAT)
-    scores = ops.matmul(ledger, _close(ledger, how, query), _close(ledger, how, key), how.scores)
+    scores = ops.matmul(ledger, _factor(ledger, how, query), _factor(ledger, how, key), how.scores)
+    del query, key
     scores = ops.scaled(ledger, scores)
     if how.softcap:
         scores = ops.scaled(ledger, scores)
@@ -131,7 +134,7 @@ def _eager(ledger: Ledger, how: Attention, query: Tensor, key: Tensor, value: Te
     shares = _shares(ledger, how, scores, kind)
     del scores
     shares = ops.dropout(ledger, shares, how.dropout)
-    out = ops.matmul(ledger, shares, _close(ledger, how, value), query.numel)
+    out = ops.matmul(ledger, _cast(ledger, how, shares), _factor(ledger, how, value), how.queries * how.head_dim)
     del shares
     return ops.copied(ledger, out)
 
@@ -155,8 +158,17 @@ def _math(ledger: Ledger, how: Attention, query: Tensor, key: Tensor, value: Ten
     shares = ops.softmax(ledger, scores, FLOAT)
     empty = Storage(ledger, how.scores, ledger.part)  # one byte a score: is it minus infinity
     del scores, empty
+    shares = ops.dropout(ledger, shares, how.dropout)
     out = ops.matmul(ledger, shares, _close(ledger, how, value), query.numel)
     return ops.to(ledger, ops.copied(ledger, out), kind)
+
+
+def _factor(ledger: Ledger, how: Attention, x: Tensor) -> Tensor:
+    return _close(ledger, how, _cast(ledger, how, x))
+
+
+def _cast(ledger: Ledger, how: Attention, x: Tensor) -> Tensor:
+    return ops.to(ledger, x, how.cast) if how.cast else x
 
 
 def _close(ledger: Ledger, how: Attention, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 Knows nothing about what is computed with them.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from ftkit.memory.chosen import Chosen, Layer, chosen
@@ -12,6 +13,7 @@ from ftkit.memory.ledger import Leaf, Ledger, Storage, Tensor
 from ftkit.memory.ops import FLOAT
 from ftkit.memory.setup import TYPES, Setup
 from ftkit.memory.shape import Linear, Norm, Shape
+from ftkit.memory.sharing import OUTSIDE, Sharing
 
 
 @dataclass
@@ -32,6 +34,10 @@ class Decoder:
         head: the last matrix.
         virtual: what is trained in front of the tokens.
         trained: every trained tensor.
+        group: the layer whose tensors are being entered, or `OUTSIDE`.
+        wholes: bytes of each group's parameters before they are shared out.
+        trained_of: the trained tensors of each group.
+        sharing: what puts groups together; None where each process has all.
     """
 
     shape: Shape
@@ -47,6 +53,10 @@ class Decoder:
     virtual: list[Tensor] = field(default_factory=list)
     trained: list[Tensor] = field(default_factory=list)
     buffers: list[Storage] = field(default_factory=list)
+    group: int = OUTSIDE
+    wholes: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    trained_of: dict[int, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    sharing: Sharing | None = None
 
     @property
     def held(self) -> int:
@@ -75,14 +85,18 @@ def built(shape: Shape, setup: Setup, ledger: Ledger, peft: bool = False) -> Dec
     decoder.embedding = _outer(decoder, found, table, shape.embedding_name, shape.hidden)
     if shape.positions:
         decoder.positions = _tensor(decoder, shape.positions * shape.hidden, decoder.held, found.outside)
-    for layer in found.layers:
+    for decoder.group, layer in enumerate(found.layers):
         decoder.layers.append(_layer(decoder, layer))
         decoder.buffers.append(Storage(ledger, shape.mask_bytes, "buffers"))
+    decoder.group = OUTSIDE
     if shape.final_norm:
         decoder.final_norm = _norm(decoder, shape.final_norm, found.outside, found.outside or found.final_bias)
     own = table if shape.tied else _tensor(decoder, shape.vocab * shape.hidden, decoder.held, found.outside)
     decoder.head = _outer(decoder, found, own, shape.head_name, shape.vocab)
     decoder.virtual = [_tensor(decoder, numel, FLOAT, True, "adapters") for numel in found.virtual]
+    if setup.shares_weights:
+        decoder.sharing = Sharing(ledger, decoder.wholes, decoder.trained_of, setup.ranks, setup.sharding == "zero2")
+        ledger.back_at = decoder.sharing.back_at
     return decoder
 
 
@@ -109,8 +123,7 @@ def _matrix(decoder: Decoder, linear: Linear, layer: Layer) -> Matrix:
     if linear.bias:
         bias = _tensor(decoder, linear.outside, decoder.held, linear.name in layer.trained or layer.biases)
     if quantised:
-        store = [Storage(decoder.ledger, -(-size // _weight_shares(setup)), "weights") for kind, size in sizes.items()
-                 if kind not in TYPES]
+        store = [_share(decoder, size, "weights") for kind, size in sizes.items() if kind not in TYPES]
         weight, decoder.buffers = Tensor(store[0], numel, 0), decoder.buffers + store[1:]
     else:
         weight = _tensor(decoder, numel, decoder.held, linear.name in layer.trained)
@@ -144,14 +157,15 @@ def _outer(decoder: Decoder, found: Chosen, weight: Tensor, path: str, outside: 
 
 
 def _tensor(decoder: Decoder, numel: int, kind: int, trained: bool, part: str = "weights") -> Tensor:
-    setup = decoder.setup
-    store = Storage(decoder.ledger, -(-numel * kind // _weight_shares(setup)), part)
-    shares = setup.ranks if setup.sharding in ("zero2", "zero3") else 1
-    made = Tensor(store, numel, kind, Leaf(numel * kind, shares=shares) if trained else None)
+    made = Tensor(_share(decoder, numel * kind, part), numel, kind, Leaf(numel * kind) if trained else None)
     if trained:
         decoder.trained.append(made)
+        decoder.trained_of[decoder.group].append(made)
     return made
 
 
-def _weight_shares(setup: Setup) -> int:
-    return setup.ranks if setup.sharding == "zero3" else 1
+def _share(decoder: Decoder, size_bytes: int, part: str) -> Storage:
+    """What this process holds of a parameter."""
+    decoder.wholes[decoder.group] += size_bytes
+    ranks = decoder.setup.ranks if decoder.setup.shares_weights else 1
+    return Storage(decoder.ledger, -(-size_bytes // ranks), part)

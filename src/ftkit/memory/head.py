@@ -57,13 +57,20 @@ def _chunked(decoder: Decoder, states: Tensor) -> Tensor:
     sizes = [picked.numel * picked.kind, head.numel * head.kind]
     kept = [Storage(ledger, size, "logits") for size, one in zip(sizes, (picked, head), strict=True)
             if one is picked or one.edge is not None]
-    logits = _chunk(decoder, chunk * shape.vocab, picked.kind, count > chunk)
-    del logits
+    _chunk(decoder, chunk * shape.vocab, decoder.cast or picked.kind)
     return made(ledger, 1, FLOAT, [picked, head], lambda grads, wants: [
         scratch(ledger, size) if want else None for size, want in zip(sizes, wants, strict=True)], kept)
 
 
-def _chunk(decoder: Decoder, logits: int, kind: int, several: bool) -> list[Storage]:
-    """A chunk's logits, their float32 copy, their gradient, and what is there still of the chunk before."""
-    sizes = [kind, FLOAT, kind * (kind < FLOAT), kind * several]
-    return [Storage(decoder.ledger, logits * size, "logits") for size in sizes]
+def _chunk(decoder: Decoder, logits: int, kind: int) -> None:
+    """A chunk's logits, their float32 copy, their gradient, and the head's; the head in mixed type."""
+    ledger, head = decoder.ledger, decoder.head.weight
+    cast = ops.to(ledger, head, kind)
+    held = [Storage(ledger, logits * kind, "logits")]
+    scores = Storage(ledger, logits * FLOAT, "logits")
+    held.append(Storage(ledger, logits * kind, "logits") if kind < FLOAT else scores)
+    del scores
+    if head.edge is not None:
+        product = scratch(ledger, head.numel * kind)
+        held.append(product if kind == head.kind else scratch(ledger, head.numel * head.kind))
+    del cast

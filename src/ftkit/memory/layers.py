@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ftkit.memory import ops
 from ftkit.memory.counting import BLOCK
-from ftkit.memory.ledger import Ledger, Tensor, made, scratch
+from ftkit.memory.ledger import Leaf, Ledger, Tensor, made, scratch
 from ftkit.memory.ops import FLOAT
 
 
@@ -126,8 +126,11 @@ def _base(ledger: Ledger, x: Tensor, matrix: Matrix) -> Tensor:
 def _product(ledger: Ledger, x: Tensor, weight: Tensor, bias: Tensor | None, outside: int, cast: int) -> Tensor:
     """A product with a floating-point matrix; mixed precision casts both sides first."""
     if cast:
+        trained = isinstance(weight.edge, Leaf)
         x, weight = ops.to(ledger, x, cast), ops.to(ledger, weight, cast)
         bias = bias if bias is None else ops.to(ledger, bias, cast)
+        if trained and ledger.where[0] == "forward":
+            ledger.casts += [one.store for one in (weight, bias) if one is not None]
     return ops.linear(ledger, x, weight, bias, outside)
 
 

@@ -38,6 +38,8 @@ class Ledger:
         self.held: list[Storage] = []  # by nodes of a layer that is forgotten, whatever torch is told to forget
         self.order = 0
         self.kept_by_layer: list[int] = []  # what stayed of each layer's forward pass
+        self.casts: list[Storage | View] = []  # of trained weights, kept through the forward pass
+        self.back_at: Callable[[int | None], None] | None = None  # told where the backward pass is
 
     def enter(self, size_bytes: int, part: str) -> None:
         """Notes that so many bytes are there."""
@@ -90,13 +92,12 @@ class Leaf:
     Args:
         size_bytes: of the gradient, as it comes.
         part: that it is entered under.
-        shares: among how many processes it is shared out.
     """
 
-    __slots__ = ("size_bytes", "part", "shares", "grad")
+    __slots__ = ("size_bytes", "part", "grad")
 
-    def __init__(self, size_bytes: int, part: str = "gradients", shares: int = 1):
-        self.size_bytes, self.part, self.shares, self.grad = size_bytes, part, shares, None
+    def __init__(self, size_bytes: int, part: str = "gradients"):
+        self.size_bytes, self.part, self.grad = size_bytes, part, None
 
 
 class Node:
@@ -172,6 +173,8 @@ def backward(ledger: Ledger, edge: tuple[Node, int], grad: "Storage | View") -> 
     del grad
     while heap:
         node = heapq.heappop(heap)[1]
+        if ledger.back_at is not None:
+            ledger.back_at(node.where)
         ledger.where = ("backward", node.where)
         found = node.back(waiting.pop(node), [edge is not None for edge in node.edges])
         node.saved = ()
@@ -240,9 +243,8 @@ def _deliver(ledger: Ledger, waiting: dict, heap: list, edge: "tuple[Node, int] 
 def _gather(ledger: Ledger, leaf: Leaf, grad: "Storage | View") -> None:
     if leaf.grad is not None:
         return  # added in place
-    size_bytes = -(-leaf.size_bytes // leaf.shares)
-    if not isinstance(grad, Storage) or grad.size_bytes != size_bytes or grad.part != "scratch":
-        leaf.grad = Storage(ledger, size_bytes, leaf.part)
+    if not isinstance(grad, Storage) or grad.size_bytes != leaf.size_bytes or grad.part != "scratch":
+        leaf.grad = Storage(ledger, leaf.size_bytes, leaf.part)
         return
     grad.move(leaf.part)  # taken as it is, without a copy
     leaf.grad = grad

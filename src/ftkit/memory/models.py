@@ -26,7 +26,8 @@ class Model:
         hub: its name on the hub.
         licence: of the weights, in words.
         code: "native" where transformers has its code, "remote" where it brings code of its own.
-        template: what its chat turns are written in; "none" for a base model.
+        template: what chat turns are written in, those of tuned versions where it is a base model; "none" where there
+            are none.
         target_modules: which matrices LoRA usually goes on.
         config: what its config.json says about its shape.
         note: what else there is to know.

@@ -12,6 +12,7 @@ from ftkit.memory.head import loss_of_states
 from ftkit.memory.ledger import Storage, Tensor, checkpointed
 from ftkit.memory.ops import FLOAT
 from ftkit.memory.shape import ATTENTION, MLP
+from ftkit.memory.sharing import OUTSIDE
 
 IDS = 8  # bytes of a token's number
 
@@ -47,13 +48,15 @@ def loss_of(decoder: Decoder) -> Tensor:
     """The loss of a micro-batch, a tensor of one number with the whole graph behind it."""
     ledger, setup = decoder.ledger, decoder.setup
     ledger.where, ledger.part = ("forward", None), "activations"
+    if decoder.sharing:
+        decoder.sharing.into(OUTSIDE)
     ids = Storage(ledger, setup.batch_size * setup.seq_len * IDS, "buffers")
     labels = Storage(ledger, setup.batch_size * setup.seq_len * IDS, "buffers")
     states = [_decoded(decoder)]
     ledger.where, ledger.part = ("loss", None), "logits"
     loss = loss_of_states(decoder, states)
     del ids, labels
-    ledger.part = "activations"
+    ledger.part, ledger.casts = "activations", []
     return loss
 
 
@@ -78,11 +81,15 @@ def _decoded(decoder: Decoder) -> Tensor:
     ledger.kept_by_layer = []
     for place in range(shape.layers):
         ledger.where, before = ("forward", place), ledger.live
+        if decoder.sharing:
+            decoder.sharing.into(place)
 
         def layer(x: Tensor, place: int = place) -> Tensor:
             return _layer(decoder, batch, place, x)
 
         states = checkpointed(ledger, layer, states) if setup.recomputes(place) else layer(states)
+        if decoder.sharing:
+            decoder.sharing.out_of(place)
         ledger.kept_by_layer.append(ledger.live - before)
     ledger.where = ("forward", None)
     states = _normed(decoder, states, decoder.final_norm) if decoder.final_norm else states
@@ -202,7 +209,7 @@ def _attention(decoder: Decoder, batch: Batch, place: int, x: Tensor) -> Tensor:
     way = "efficient" if _way(decoder) == "flash" and (query.kind == FLOAT or batch.mask is not None) else _way(decoder)
     groups = query.numel // batch.rows // batch.width * (batch.front + batch.width) * batch.rows // key.numel
     how = Attention(way, batch.tokens * shape.heads, batch.front + batch.width, groups, shape.head_dim, shape.softcap,
-                    shape.attention_dropout, shape.upcasts, batch.rows > 1)
+                    shape.attention_dropout, shape.upcasts, decoder.cast * (way == "eager"), batch.rows > 1)
     out = attend(ledger, how, query, key, value, batch.mask)
     del query, key, value
     out = layers.linear(ledger, out, matrices[_last(shape, ATTENTION)])
@@ -243,7 +250,7 @@ def _taken_apart(decoder: Decoder, place: int, x: Tensor) -> tuple[Tensor, Tenso
         return tuple(ops.pieces(ledger, both, sizes))
     apart = [ops.piece(ledger, both, size) for size in sizes]
     if shape.qkv == "falcon":  # laid out anew, keys and values for every query head where there are several
-        many = [1, *[shape.heads // shape.kv_heads if shape.kv_heads > 1 else 1] * 2]
+        many = [1, *[shape.heads // shape.kv_heads if shape.spreads_keys else 1] * 2]
         apart = [ops.copied(ledger, ops.repeated(ledger, part, times) if times > 1 else part)
                  for part, times in zip(apart, many, strict=True)]
     return tuple(apart)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ftkit.errors import refusal, unknown
 from ftkit.memory.building import Decoder, built
-from ftkit.memory.counting import bytes_of_linear, count, weight_bytes
+from ftkit.memory.counting import count, weight_bytes
 from ftkit.memory.ledger import PARTS, Ledger, Storage, Tensor, backward, scratch
 from ftkit.memory.ops import FLOAT
 from ftkit.memory.passing import loss_of
@@ -79,7 +79,7 @@ def predict(model: Shape | Mapping | object, setup: Setup, way: str = "ours") ->
         raise refusal("seq_len", f"{shape.positions} or less, the places that this model knows", setup.seq_len)
     ledger = Ledger()
     decoder = built(shape, setup, ledger, way == "peft")
-    states = [*_states(decoder), *_of_ranks(decoder)]
+    states = [*_states(decoder), *_buckets(decoder)]
     loss = _micro_batches(decoder)
     if decoder.peft:
         del loss
@@ -108,8 +108,12 @@ def _micro_batches(decoder: Decoder) -> Tensor:
     for _ in range(min(decoder.setup.accumulation, 2)):
         loss = None if decoder.peft else loss
         loss = loss_of(decoder)
+        if decoder.sharing:
+            decoder.sharing.turn()
         if loss.edge is not None:
             backward(ledger, loss.edge, scratch(ledger, FLOAT))
+        if decoder.sharing:
+            decoder.sharing.end()
     return loss
 
 
@@ -118,24 +122,25 @@ def _states(decoder: Decoder) -> list[Storage]:
     setup = decoder.setup
     if setup.optimizer == "sgd":
         return []
-    shares = setup.ranks if setup.sharding != "none" else 1
-    sizes = [-(-_state_bytes(setup.optimizer, one) // shares) for one in decoder.trained]
+    sizes = _share(setup, [_state_bytes(setup.optimizer, one) for one in decoder.trained])
     paged = setup.optimizer.startswith("paged")  # in the host's memory until the step
     return [] if paged else [Storage(decoder.ledger, size, "optimizer") for size in sizes]
 
 
-def _of_ranks(decoder: Decoder) -> list[Storage]:
-    """What several processes hold beside their shares: buckets of gradients to exchange, or a layer put together.
+def _share(setup: Setup, sizes: list[int]) -> list[int]:
+    """Those states that the process has which has most: a share of each, or whole ones, the next to who has least."""
+    if setup.sharding != "zero1":
+        return [-(-size // setup.ranks) if setup.shares_weights else size for size in sizes]
+    loads = [[0] for _ in range(setup.ranks)]
+    for size in sorted(sizes, reverse=True):
+        min(loads, key=sum).append(size)
+    return max(loads, key=sum)
 
-    As torch's DistributedDataParallel and DeepSpeed's ZeRO 3 are described; not compared with a measurement.
-    """
-    setup, ledger = decoder.setup, decoder.ledger
-    if setup.ranks > 1 and setup.sharding in ("none", "zero1"):
-        return [Storage(ledger, sum(one.numel * one.kind for one in decoder.trained), "gradients")]
-    if setup.sharding == "zero3":
-        one = sum(sum(bytes_of_linear(linear, setup, bool(setup.quantization)).values())
-                  for linear in decoder.shape.linears)
-        return [Storage(ledger, one, "scratch")]
+
+def _buckets(decoder: Decoder) -> list[Storage]:
+    """Gradients in the buckets that DistributedDataParallel exchanges them in, beside the gradients themselves."""
+    if decoder.setup.ranks > 1 and not decoder.sharing:
+        return [Storage(decoder.ledger, sum(one.numel * one.kind for one in decoder.trained), "gradients")]
     return []
 
 

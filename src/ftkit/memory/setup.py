@@ -52,7 +52,9 @@ class Setup:
         optimizer: "adamw", "lion", "sgd", "adamw8bit", "paged_adamw" or "paged_adamw8bit".
         float32_cast: embeddings, norms and head in float32, as peft's `prepare_model_for_kbit_training` leaves them.
         ranks: data-parallel processes, 1 or more.
-        sharding: what they share out: "none", "zero1" (optimizer), "zero2" (gradients, too), "zero3" (weights, too).
+        sharding: what they share out: "none" (DistributedDataParallel), "zero1" (the optimizer's state, by whole
+            parameters: ZeroRedundancyOptimizer), "zero2" or "zero3" (gradients and weights, too: `fully_shard`; layers
+            stay together from the forward pass to the backward pass, or are put together for each).
 
     Raises:
         Refusal: a value is out of range, or two of them exclude each other.
@@ -136,6 +138,11 @@ class Setup:
                           "transformers would leave the prefix out.")
         if self.sharding != "none" and self.ranks == 1:
             raise refusal("ranks", f"2 or more with {self.sharding}", 1, "Sharing out takes somebody to share with.")
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether each process holds a share of every weight at rest."""
+        return self.sharding in ("zero2", "zero3")
 
     @property
     def label_tokens(self) -> int:

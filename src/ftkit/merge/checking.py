@@ -8,6 +8,7 @@ Knows nothing about how a model was merged or trained.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,10 +22,13 @@ from torch import nn
 
 from ftkit.errors import refusal
 from ftkit.files import read_json, replace_folder, write_json
+from ftkit.footprint import refuse_small_disk
 from ftkit.hub import EMBEDDED
+from ftkit.loading import quiet
 from ftkit.lora.adapter import lora_layers
 from ftkit.merge.fresh import IDS, MADE, REQUEST
 from ftkit.modes import evaluation_mode
+from ftkit.quantization import stored_bytes
 
 
 @dataclass(frozen=True)
@@ -90,18 +94,27 @@ def largest_difference(one: torch.Tensor, other: torch.Tensor) -> float:
 def save_model(model: nn.Module, tokenizer, folder: str | Path) -> Path:
     """The folder, holding the whole model, its tokenizer and chat template, as `hub.load_model` takes it.
 
-    It is written aside and moved into place when it is complete. A quantised model is stored in its codes.
+    It is written aside and moved into place when it is complete: a kill leaves what was there before. A quantised model
+    is stored in its codes.
 
     Raises:
-        Refusal: the model still carries an adapter, whose factors would be stored under names that nothing reads.
+        Refusal: the model still carries an adapter, whose factors would be stored under names that nothing reads; or
+            the disk has no room for it.
     """
     if lora_layers(model):
         raise refusal("model", "one without an adapter", f"{len(lora_layers(model))} adapted layers",
                       "Merge it first, or save the adapter alone with methods.save.")
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.partial")
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
+    shutil.rmtree(partial, ignore_errors=True)  # of a save that was killed: its files are not this model's
+    refuse_small_disk(folder, "the model", stored_bytes(model))
+    try:
+        with quiet():
+            model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     return replace_folder(partial, folder)
 
 

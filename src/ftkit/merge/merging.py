@@ -49,7 +49,8 @@ def merge_dequantised_(model: nn.Module, dtype: torch.dtype | None = None) -> nn
     Equation: W′ = W̃ + scaling·BA, W̃ the numbers that the codes stand for. What the adapter saw in training.
 
     Args:
-        dtype: of the dequantised weights; None takes the type that the codes were made from, float32 from int8.
+        dtype: of the dequantised weights; None takes the type that the codes were made from, from int8 that of the
+            embeddings.
 
     Raises:
         Refusal: no adapter, or a module that cannot be merged.
@@ -100,16 +101,22 @@ def dequantise_(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Module
     """The model with every linear layer in codes, those under an adapter too, replaced by a plain one.
 
     Args:
-        dtype: of their weights; None takes the type that the codes were made from, float32 from int8.
+        dtype: of their weights; None takes the type that the codes were made from, from int8 that of the embeddings.
     """
     for path, module in list(model.named_modules()):
         if quantization.bits_of(module):
-            targets.replace_(model, path, _plain(module, dtype))
+            known = dtype or (_dtype_of(model) if quantization.kind_of(module) == "int8" else None)
+            targets.replace_(model, path, _plain(module, known))
     quantizer = vars(model).get("hf_quantizer")
     if quantizer is not None:  # transformers would store and load a plain model as a quantised one
         quantizer.remove_quantization_config(model)
         model.is_loaded_in_4bit = model.is_loaded_in_8bit = False
     return model
+
+
+def _dtype_of(model: nn.Module) -> torch.dtype | None:
+    """The type of a language model's embeddings; None for another model."""
+    return model.get_input_embeddings().weight.dtype if hasattr(model, "get_input_embeddings") else None
 
 
 def _numbers(layer: nn.Module) -> torch.Tensor:

@@ -40,8 +40,7 @@ def build(config: dict, setup: Setup, fake: bool) -> nn.Module:
     settings = AutoConfig.for_model(config["model_type"], **settings)
     with for_fake_tensors() if fake else nullcontext():
         model = AutoModelForCausalLM.from_config(
-            settings, dtype=getattr(torch, setup.precision),
-            attn_implementation="eager" if setup.attention == "eager" else "sdpa")
+            settings, dtype=getattr(torch, setup.precision), attn_implementation=_attention_of(settings, setup))
         model.tie_weights()  # left out where weights are not initialised
         if setup.quantization:
             _quantise_(model, setup, fake)
@@ -83,6 +82,14 @@ def prepare_by_peft(model: nn.Module, setup: Setup) -> nn.Module:
         r=setup.settings.get("rank", 8), lora_alpha=setup.settings.get("alpha", 16), task_type="CAUSAL_LM",
         lora_dropout=setup.settings.get("dropout", 0.0),
         target_modules=names if isinstance(names, str) else list(names)))
+
+
+def _attention_of(settings, setup: Setup) -> str:
+    """Eager where a family's own code takes no kernel, whatever the setup says."""
+    from transformers import AutoModelForCausalLM
+
+    return "sdpa" if setup.attention != "eager" and AutoModelForCausalLM._model_mapping[type(settings)]._supports_sdpa \
+        else "eager"
 
 
 def _quantise_(model: nn.Module, setup: Setup, fake: bool) -> None:

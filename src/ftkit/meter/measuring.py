@@ -162,14 +162,18 @@ def _on_gpu(model: nn.Module, taken: OurSteps | UsualSteps, steps: int) -> tuple
 
 
 def _on_cpu(model: nn.Module, taken: OurSteps | UsualSteps, steps: int) -> tuple[int, int]:
-    """The allocator's own account of each block that it gave out or took back; bytes of the model are added to it."""
     held = _held(model)
+    return held, held + on_cpu(taken, steps)
+
+
+def on_cpu(taken: OurSteps | UsualSteps, steps: int) -> int:
+    """By how much steps went beyond what there was before, in the allocator's account of blocks given out and back."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         taken.take(steps)
     events = profile.profiler.kineto_results.events()
     changes = [event for event in events if event.name() == "[memory]" and event.device_type().name == "CPU"]
     changes.sort(key=lambda event: event.start_ns())
-    return held, held + max(itertools.accumulate((event.nbytes() for event in changes), initial=0))
+    return max(itertools.accumulate((event.nbytes() for event in changes), initial=0))
 
 
 def _of_process(model: nn.Module, taken: OurSteps | UsualSteps, steps: int) -> tuple[int, int]:
@@ -231,4 +235,4 @@ def _check(setup: Setup, device: str, way: str, steps: int) -> None:
     if way == "peft" and setup.logits != "all":
         raise refusal("logits", "'all' with way='peft'", setup.logits, "So Trainer computes its loss.")
     if setup.ranks > 1:
-        raise refusal("ranks", "1", setup.ranks, "What other processes hold cannot be measured in one.")
+        raise refusal("ranks", "1", setup.ranks, "One of several is measured by `ranks.measure_rank`.")

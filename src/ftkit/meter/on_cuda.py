@@ -49,8 +49,8 @@ def on_cuda(attention: str) -> Iterator[None]:
     bitsandbytes' integer product.
 
     Args:
-        attention: "flash", "efficient", "math", or "eager", which needs nothing exchanged. Rows with a mask take
-            "efficient" for "flash", as torch does.
+        attention: "flash", "efficient", "math", or "eager", which needs nothing exchanged. Rows with a mask,
+            float32 and values of another width than queries take "efficient" for "flash", as torch does.
     """
     import bitsandbytes as bnb
     from bitsandbytes.autograd import _functions
@@ -67,6 +67,8 @@ def on_cuda(attention: str) -> Iterator[None]:
             stack.enter_context(patch.object(F, "scaled_dot_product_attention", _attention(attention == "flash")))
         else:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(patch.object(F, "scaled_dot_product_attention", _with_dropout(
+                F.scaled_dot_product_attention)))
         yield
 
 
@@ -127,7 +129,7 @@ class _Flash(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query, key, value):
-        out, sums = _result_of(query, query.shape[2])
+        out, sums = _result_of(query, query.shape[2], value.shape[-1])
         ctx.save_for_backward(query, key, value, out, sums)
         return out
 
@@ -151,7 +153,7 @@ class _Efficient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query, key, value):
-        out, sums = _result_of(query, -(-query.shape[2] // ALIGNED_SUMS) * ALIGNED_SUMS)
+        out, sums = _result_of(query, -(-query.shape[2] // ALIGNED_SUMS) * ALIGNED_SUMS, value.shape[-1])
         ctx.save_for_backward(query, key, value, out, sums)
         return out
 
@@ -165,11 +167,37 @@ class _Efficient(torch.autograd.Function):
         return tuple(torch.empty_like(one) for one in (query, key, value))
 
 
-def _result_of(query: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _result_of(query: torch.Tensor, width: int, head: int) -> tuple[torch.Tensor, torch.Tensor]:
     """What both kernels keep: the output, laid out as (rows, width, heads, head), and a float32 for each query."""
-    rows, heads, queries, head = query.shape
+    rows, heads, queries, _ = query.shape
     out = query.new_empty(rows, queries, heads, head).transpose(1, 2)
     return out, query.new_empty(rows, heads, width, dtype=torch.float32)
+
+
+def _as_autocast(*tensors: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Tensors in the type of mixed precision, where it is open."""
+    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    return (one if kind is None else one.to(kind) for one in tensors)
+
+
+def _with_dropout(plain: Callable) -> Callable:
+    """torch's own without a kernel; on a GPU dropout keeps one byte a share, on a CPU a number.
+
+    Source: `_scaled_dot_product_attention_math` in torch's native/transformers/attention.cpp.
+    """
+    def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+        if not dropout_p:
+            return plain(query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa)
+        query, key, value = _as_autocast(query, key, value)
+        with torch.autocast("cpu", enabled=False):
+            groups = query.shape[1] // key.shape[1]
+            wide, key, value = query.float(), *(one.float().repeat_interleave(groups, 1) for one in (key, value))
+            scores = (wide * 1.0) @ (key * 1.0).transpose(-2, -1)
+            if attn_mask is not None:
+                scores = scores + attn_mask
+            return (_dropout(torch.softmax(scores, -1), dropout_p) @ value).to(query.dtype)
+
+    return attention
 
 
 def _attention(is_flash: bool) -> Callable:
@@ -178,12 +206,12 @@ def _attention(is_flash: bool) -> Callable:
     plain = F.scaled_dot_product_attention
 
     def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-        if torch.is_autocast_enabled("cpu"):
-            query, key, value = (one.to(torch.get_autocast_dtype("cpu")) for one in (query, key, value))
+        query, key, value = _as_autocast(query, key, value)
         if query.shape[1] != key.shape[1] and not enable_gqa:
             with sdpa_kernel(SDPBackend.MATH):
                 return plain(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
-        if is_flash and attn_mask is None:
+        takes_flash = is_flash and query.dtype != torch.float32 and query.shape[-1] == value.shape[-1]
+        if takes_flash and attn_mask is None:
             return _Flash.apply(query, key, value)
         groups = query.shape[1] // key.shape[1]
         if groups > 1:

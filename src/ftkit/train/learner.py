@@ -197,6 +197,7 @@ def ready_to_learn(model: nn.Module, recompute: bool | str, keep_weights: bool =
         kept = {"context_fn": low_rank.kept_the_second_time} if keep_weights else {}
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False, **kept},
                                               every_n_layers=step)
+        model.disable_input_require_grads()  # reentrant checkpoints alone need them: frozen layers would be passed, too
     try:
         yield
     finally:
@@ -253,9 +254,9 @@ def _check_possible(parameters: dict, device: torch.device, model: nn.Module, co
                       "Load the model with dtype='float32'.")
     if config.precision == "fp16" and device.type == "cpu":
         raise refusal("precision", "'no' or 'bf16' on a CPU", config.precision, "fp16 needs a GPU.")
-    if config.activation_checkpointing and not hasattr(model, "activation_checkpointing_enable"):
+    if config.activation_checkpointing and not getattr(model, "supports_gradient_checkpointing", False):
         raise refusal("activation_checkpointing", f"False for a {type(model).__name__}",
-                      config.activation_checkpointing, "Only models of transformers can do it.")
+                      config.activation_checkpointing, "Only models of transformers can do it, and not all of them.")
     if config.packed_attention == segments.NAME:
         segments.check_exchangeable(model)
     if config.compiled:

@@ -29,6 +29,7 @@ WRONG = {
         "lm_head and embed_tokens have one storage": changed("08.1", ("more[storage]", "more[len(more)]")),
         "codes of four bits: codes are not cast": changed("08.1", (EITHER, 'if kind not in ("float32", "int8"):')),
         "int8 holds codes": changed("08.1", (EITHER, 'if kind not in ("float32", "uint8"):')),
+        "two, unless they lie in one storage": changed("08.1", ("more[storage]", "more[numbers, kind]")),
     },
     "08.2": {
         "two moments of every number": changed("08.2", ("2 * 4 * numbers, 0", "4 * numbers, 0")),
@@ -48,6 +49,11 @@ WRONG = {
                                                      ("in_pages += moments", "in_pages += moments + scales")),
         "Paging has nothing to do with the bits": changed("08.2", ("if paged and", "if paged and bits == 8 and")),
         "Without paging nothing is paged": changed("08.2", ("if paged and", "if")),
+        "from one tensor into the next": changed("08.2", (
+            "    return total, in_pages",
+            "    blocks = [numbers for numbers in sizes if bits == 8 and numbers >= 4096]\n"
+            "    total -= sum(8 * math.ceil(numbers / 256) for numbers in blocks)\n"
+            "    return total + 8 * math.ceil(sum(blocks) / 256), in_pages")),
     },
     "08.3": {
         "Only one of the two paths": changed("08.3", ("past_codes + low @ lora_A", "past_codes")),
@@ -86,6 +92,7 @@ WRONG = {
         "numbers of Python": changed("08.4", (".double().mean().item()", ".double().mean()")),
         "work on a copy": changed("08.4", ("through(base + update)", "through(base.add_(update))"),
                                     (" - base", " - (base - update)")),
+        "without an update of its own": changed("08.4", ("(change != 0)", "(change * update > 0)")),
     },
     "08.5": {
         "what the codes lost: W − Q": changed("08.5", ("torch.linalg.svd(weight - base", "torch.linalg.svd(0 * base")),
@@ -110,6 +117,7 @@ WRONG = {
         "work on a copy": changed("08.5", ("error = (weight - base - low).norm().item()",
                                                    "error = (weight - base - low).norm().item()\n"
                                                    "        weight += 0.0 * low + 1e-9 + weight.abs() * 1e-6")),
+        "not by the largest error": changed("08.5", (".norm().item()", ".abs().max().item()")),
     },
     "08.6": {
         "it ends at `outputs`": changed("08.6", ("range(0, outputs, step)", "range(0, outputs - step + 1, step)")),
@@ -139,5 +147,7 @@ WRONG = {
                                                    "\n            parts.append(x @ held[-1].to(x.dtype).T)")),
         "keep no tensor at all": changed("08.6", ("        parts = []\n",
                                                   "        parts = []\n        ctx.save_for_backward(x)\n")),
+        "as the weight is frozen": changed("08.6", ("        parts = []\n",
+                                                    "        parts = []\n        ctx.kept = {'x': [x]}\n")),
     },
 }

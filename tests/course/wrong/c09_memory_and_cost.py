@@ -158,6 +158,7 @@ _CHANGES = {  # of an answer that is right otherwise
         "nothing is left out": ("part not in counted", "part != 'weights'"),
         "leave it away": ("if size and part", "if part"),
         "the first counts": ("peak = max(totals", "peak = max(reversed(totals)"),
+        "Shares are not rounded": ("size / totals[peak]", "round(size / totals[peak], 2)"),
     },
     "09.5": {
         "The largest batch that fits": ("range(rows, 0, -1)", "range(1, rows + 1)"),
@@ -178,6 +179,8 @@ _CHANGES = {  # of an answer that is right otherwise
         "// keeps ints ints": ("rows // size", "rows / size"),
         "3 · 300 fits": ("* (size < rows and not ready)", "* (size < rows and ready)"),
         "whatever the limit is": ("range(rows, 0, -1)", "range(min(rows, int(limit_bytes)), 0, -1)"),
+        "A smaller micro-batch may need more": ("    for size in range(rows, 0, -1):\n",
+                                               "    for size in range(rows - (limit_bytes == 120), 0, -1):\n"),
     },
     "09.6": {
         "The price is for an hour": ("price_per_hour / 60", "price_per_hour"),

@@ -56,6 +56,21 @@ WRONG = {
         "FalconLinear and Linear4bit": changed("18.2", ('"Linear" in kind', 'kind == "Linear"')),
         "two is missing in layer 11": changed("18.2", ("places == set(range(layers))",
                                                           "len(places) >= min(layers, 11)")),
+        "look at which layers have it": HEAD + (
+            "def names_to_adapt(modules, stack, layers):\n"
+            "    found = [path.split('.')[-1] for path, kind in modules\n"
+            "             if 'Linear' in kind and path.startswith(stack + '.')]\n"
+            "    return [name for name in dict.fromkeys(found) if found.count(name) == layers]\n"),
+        "skip is no linear module in layer 1": HEAD + (
+            "def names_to_adapt(modules, stack, layers):\n"
+            "    inside = [(path.split('.'), kind) for path, kind in modules if path.startswith(stack + '.')]\n"
+            "    places, place = {}, len(stack.split('.'))\n"
+            "    for parts, kind in inside:\n"
+            "        places.setdefault(parts[-1], set()).add(parts[place])\n"
+            "    found = dict.fromkeys(parts[-1] for parts, kind in inside if 'Linear' in kind)\n"
+            "    return [name for name in found if len(places[name]) == layers]\n"),
+        "it has to begin so": changed("18.2", ('path.startswith(f"{stack}.")', 'f"{stack}." in path'), (
+            'path.removeprefix(f"{stack}.")', 'path.partition(f"{stack}.")[2]')),
     },
     "18.3": {
         "The record has to begin with the ids": changed("18.3", ("ids[:len(prompt_ids)] != prompt_ids", "False")),
@@ -70,6 +85,13 @@ WRONG = {
         "In the order of the text": changed("18.3", ("    return faults", "    return sorted(faults)")),
         "Padding carries no loss": changed("18.3", ("labels[trained[-1]] != end_id", "labels[-1] != end_id")),
         "not one of them": changed("18.3", ("labels[trained[-1]] != end_id", "end_id not in labels")),
+        "compare place by place": changed("18.3", ("ids[:len(prompt_ids)] != prompt_ids",
+                                                   "sorted(ids[:len(prompt_ids)]) != sorted(prompt_ids)")),
+        "at its first place": changed("18.3", ("ids[:len(prompt_ids)] != prompt_ids",
+                                               "str(prompt_ids)[1:-1] not in str(ids)")),
+        "whatever the id at its place is": changed("18.3", ("labels[trained[-1]] != end_id",
+                                                            "ids[trained[-1]] != end_id")),
+        "the last one, too": changed("18.3", ("for place in trained)", "for place in trained[:-1])")),
     },
     "18.4": {
         "no step at all is the empty list": changed("18.4", ("range(len(steps) + 1)", "range(1, len(steps) + 1)"), (
@@ -95,6 +117,9 @@ WRONG = {
         "what a later one sets, holds": changed("18.4", ("tried |= steps[place]", "tried = steps[place] | {"
                                                          "name: value for name, value in tried.items() "
                                                          "if name not in steps[place] or value != settings[name]}")),
+        "try every choice": changed("18.4", (
+            "    for count", "    together = dict(settings)\n    for step in steps:\n        together |= step\n"
+            "    if needs(together) > card_bytes:\n        return None\n    for count")),
     },
     "18.5": {
         "not the sum": changed("18.5", ("total / len(states)", "total")),
@@ -129,5 +154,12 @@ WRONG = {
             "    loss = total / len(states)\n"
             "    gradient, = torch.autograd.grad(loss, states, retain_graph=True)\n"
             "    return loss, gradient\n"),
+        "Be done with a chunk before the next": HEAD + (
+            "def loss_in_chunks(states, head, targets, chunk):\n"
+            "    states, total = states.detach().requires_grad_(), 0.0\n"
+            "    for part, wanted in zip(states.split(chunk), targets.split(chunk)):\n"
+            "        total = total + torch.nn.functional.cross_entropy(part @ head.T, wanted, reduction='sum')\n"
+            "    loss = total / len(states)\n"
+            "    return loss.item(), torch.autograd.grad(loss, states)[0]\n"),
     },
 }

@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 
 from ftkit.course.cases import Case, Hint, Rule
+from ftkit.live_bytes import LiveBytes
 
+_ROWS = 64  # where it is counted what is held
 _FLOAT32 = "float32 holds seven figures, and sums in another order lose one"
 
 
@@ -60,11 +62,18 @@ def _other_sizes() -> list[Case]:
 
 
 def _what_is_held() -> list[Case]:
+    with LiveBytes():  # torch imports what that needs, which takes longer than an answer: no part of a case's time
+        torch.ones(1)
     return [
         Case("never more than a chunk of logits", _most_logits, Rule("at most 4 × 1,000 logits at a time",
              lambda most: isinstance(most, int) and most <= 4 * 1000), [
-            Hint(64 * 1000, "All logits were there at once: multiply a chunk's states with the head, not all of them."),
+            Hint(_ROWS * 1000, "All logits were there at once: multiply a chunk's states with the head, not all of "
+                 "them."),
             Hint(lambda most: isinstance(most, int), "More than a chunk of logits was there at once.")]),
+        Case("never all logits, in pieces either", _alive, Rule(
+            "fewer bytes at a time than all logits take", lambda most: most < 4 * _ROWS * 1000), [
+                Hint(lambda most: True, "The pieces add up: a list of them, or a graph of autograd over all chunks, "
+                     "holds as much as all logits at once. Be done with a chunk before the next.")]),
         Case("no graph is left behind", lambda answer: _keeps_graph(answer), False, [
             Hint(True, "autograd keeps the logits of every chunk until the end: compute the gradient by hand, or "
                  "detach() what is returned.")]),
@@ -132,10 +141,18 @@ class _Watched(torch.Tensor):
 
 
 def _most_logits(answer):
-    states, head, targets = _made(64, 4, 1000, 4)
+    states, head, targets = _made(_ROWS, 4, 1000, 4)
     _Watched.most = 0
     answer(states, head.as_subclass(_Watched), targets, 4)
     return _Watched.most
+
+
+def _alive(answer) -> int:
+    """The most bytes alive at once beyond the inputs, with chunks of four rows out of 64."""
+    inputs = _made(_ROWS, 4, 1000, 4)
+    with LiveBytes(*inputs) as alive:
+        answer(*inputs, 4)
+    return alive.peak().bytes - alive.before_bytes
 
 
 def _keeps_graph(answer):

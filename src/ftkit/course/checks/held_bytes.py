@@ -4,8 +4,8 @@ import random
 
 from ftkit.course.cases import Case, Hint
 
-TIED = {"embed_tokens": (1000, "bfloat16", 1), "up_proj": (4096, "uint8", 2), "norm": (64, "bfloat16", 3),
-        "lm_head": (1000, "bfloat16", 1)}
+TIED = {"embed_tokens": (1000, "bfloat16", 0), "up_proj": (4096, "uint8", 2), "norm": (64, "bfloat16", 3),
+        "lm_head": (1000, "bfloat16", 0)}
 
 
 def cast() -> list[Case]:
@@ -35,6 +35,8 @@ def cast() -> list[Case]:
             Hint(lambda got: got > 128, "int8 holds codes: they are not cast.")]),
         Case("nothing in 16 bits", lambda cast: cast({"w": (8, "float32", 0), "codes": (8, "uint8", 1)}), 0, [
             Hint(lambda got: True, "Where nothing is in 16 bits, nothing grows: 0.")]),
+        Case("two norms of one size", lambda cast: cast({"a": (64, "bfloat16", 0), "b": (64, "bfloat16", 1)}), 256, [
+            Hint(128, "Two tensors of one size and type are two, unless they lie in one storage.")]),
         Case("no parameters", lambda cast: cast({}), 0),
         Case("60 parameters, some of them tied", lambda cast: cast(_many()), _by_counting(_many()), [
             Hint(lambda got: got > _by_counting(_many()), "Count each storage once, and 16-bit types alone.")]),
@@ -57,6 +59,8 @@ def adam() -> list[Case]:
         ]),
         Case("not paged", lambda adam: adam([300_000, 100], 8, False), (600_000 + 8 * 1172 + 800, 0), [
             Hint(lambda got: got[1] > 0, "Without paging nothing is paged.")]),
+        Case("two tensors of 4,400 numbers", lambda adam: adam([4400, 4400], 8, False), (17_888, 0), [
+            Hint((17_880, 0), "Blocks do not reach from one tensor into the next: round up for each.")]),
         Case("no tensors", lambda adam: adam([], 8, True), (0, 0)),
         Case("LoRA of rank 8 on a 7B, 8 bits, paged", lambda adam: adam(_seven_b(8), 8, True), _state(_seven_b(8), 8)),
         Case("rank 32", lambda adam: adam(_seven_b(32), 8, True), _state(_seven_b(32), 8)),

@@ -3,6 +3,7 @@
 import weakref
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from ftkit.course.cases import Case, Hint, Rule
 
@@ -199,5 +200,5 @@ def _kept(made) -> int:
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
         y = made.apply(torch.ones(2, 8, requires_grad=True), lambda first, last: torch.ones(last - first, 8), 20, 4)
-    kept += [one for one in vars(y.grad_fn).values() if isinstance(one, torch.Tensor)]
+    kept += [one for one in tree_leaves(vars(y.grad_fn)) if isinstance(one, torch.Tensor)]
     return sum(one.numel() for one in kept)

@@ -65,6 +65,10 @@ def _rules_of_others() -> list[Case]:
              ("loss", {"logits": 0.5}), [
                  Hint(lambda got: got[0] == "backward", "Of two moments that are as high the first counts."),
              ], tolerance=1e-12, reason=_RATIO),
+        Case("a share that does not end", _rule({"loss": {"weights": 1, "logits": 2}}, "weights"),
+             ("loss", {"logits": 2 / 3}), [
+                 Hint(lambda got: 0 < abs(got[1]["logits"] - 2 / 3) < 0.01, "Shares are not rounded."),
+             ], tolerance=1e-12, reason=_RATIO),
         Case("the last moment", _rule({"one": {"a": 1}, "two": {"b": 2, "a": 1}, "three": {"c": 4}}, "a"),
              ("three", {"c": 1.0}), tolerance=1e-12, reason=_RATIO),
         Case("many small parts beat a large one", _rule(
@@ -138,6 +142,9 @@ def _batches_with_gradients() -> list[Case]:
         Case("gradients that never fit", _batch(4, 125, _FORWARD, gradients=20), None, [
             Hint((2, 2), "100 + 2 · 10 and gradients of 20 are above 125; and so is one row."),
             Hint((1, 4), "100 + 10 and gradients of 20 are above 125."),
+        ]),
+        Case("the whole fits, a part does not", _batch(2, 120, _FORWARD, gradients=15), (2, 1), [
+            Hint(None, "A smaller micro-batch may need more, since gradients wait: try all 2 rows, too."),
         ]),
         Case("one row, one batch", _batch(1, 110, _FORWARD, gradients=20), (1, 1)),
     ]

@@ -10,6 +10,8 @@ LLAMA = [(f"model.layers.{layer}.{name}", kind) for layer in range(3) for name, 
 MIXED = [("emb", "Embedding"), ("net.h.0.attn.qkv", "Linear4bit"), ("net.h.0.mlp.up", "FalconLinear"),
          ("net.h.1.attn.qkv", "FalconLinear"), ("net.h.1.experts.gate", "Linear"), ("net.h.1.mlp.up", "Linear"),
          ("net.hidden.0.side", "Linear"),
+         ("net.h.0.attn.pair", "Linear"), ("net.h.0.mlp.pair", "Linear"), ("net.h.0.skip", "Linear"),
+         ("net.h.1.skip", "Identity"), ("other.net.h.0.far", "Linear"), ("other.net.h.1.far", "Linear"),
          ("net.h.0.one.two.deep", "Linear"), ("net.h.1.one.two.deep", "Linear"), ("head", "Linear")]
 
 
@@ -31,8 +33,11 @@ def names() -> list[Case]:
             Hint([], "Is the number behind the stack's path the layer, and are all of them there?"),
         ]),
         Case("layers that differ", lambda answer: answer(list(MIXED), "net.h", 2), ["qkv", "up", "deep"], [
-            Hint(["qkv", "up", "gate", "deep"], "gate is in layer 1 alone: a name has to be in every layer."),
-            Hint(["qkv", "up", "side", "deep"], "net.hidden is another path than net.h: compare whole parts."),
+            _holds("gate", "gate is in layer 1 alone: a name has to be in every layer."),
+            _holds("side", "net.hidden is another path than net.h: compare whole parts."),
+            _holds("pair", "pair stands in layer 0 twice, and in layer 1 not at all: look at which layers have it."),
+            _holds("skip", "skip is no linear module in layer 1."),
+            _holds("far", "other.net.h is another path than net.h: it has to begin so."),
             Hint(["up", "deep"], "Linear4bit is a linear module, too: it has Linear in its name."),
             Hint(["deep"], "FalconLinear and Linear4bit are linear modules, too: they have Linear in their names."),
         ]),
@@ -44,3 +49,7 @@ def names() -> list[Case]:
         ]),
         Case("no linear module in the stack", lambda answer: answer([("h.0.norm", "LayerNorm")], "h", 1), []),
     ]
+
+
+def _holds(name: str, say: str) -> Hint:
+    return Hint(lambda got: isinstance(got, list) and name in got, say)

@@ -16,6 +16,9 @@ ASKED = {  # name: ids, labels, and the faults in the order of the text
     "two things at once": (GOOD[0], [-100] * 3 + [2, 5, 6, -100], ["prompt trained", "end not trained"]),
     "all of it": ([1, 20], [20, 4], ["prompt differs", "wrong labels", "prompt trained", "end not trained"]),
     "nothing trained, another prompt": ([1, 20, 22], [-100] * 3, ["prompt differs", "nothing trained"]),
+    "the prompt in another order": ([1, 21, 20, 2, 5, 6, END], GOOD[1], ["prompt differs"]),
+    "something in front of the prompt": ([0, *PROMPT, 5, END], [-100] * 5 + [5, END], ["prompt differs"]),
+    "a wrong last label": (GOOD[0], [-100] * 4 + [5, 6, 7], ["wrong labels", "end not trained"]),
     "padding behind": (PROMPT + [5, END, 0, 0], [-100] * 4 + [5, END, -100, -100], []),
 }
 SAID = {
@@ -33,6 +36,10 @@ SAID = {
     "two things at once": [Hint(["prompt trained"], "All faults, not the first alone."),
                            Hint(["end not trained"], "All faults, not the last alone."),
                            Hint(["end not trained", "prompt trained"], "In the order of the text.")],
+    "the prompt in another order": [Hint([], "The same ids in the same order: compare place by place.")],
+    "something in front of the prompt": [Hint([], "The record has to begin with prompt_ids, at its first place.")],
+    "a wrong last label": [Hint(["wrong labels"], "The last label has to be end_id, whatever the id at its place is."),
+                           Hint(["end not trained"], "Every label that is trained is compared, the last one, too.")],
     "padding behind": [Hint(["end not trained"], "Padding carries no loss: look at the last place that is trained, not "
                             "at the last place.")],
 }

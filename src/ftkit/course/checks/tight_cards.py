@@ -37,6 +37,8 @@ def changes() -> list[Case]:
         Case("nothing is enough", _asked(42, BITS, ROWS, AGAIN), None, [
             Hint([0, 1, 2], "All steps together still do not fit: None."),
             Hint([], "An empty list says that it fits as it is.")]),
+        Case("a step that takes more", _asked(170, ROWS, {"bits": 32}), [0], [
+            Hint(None, "All steps together may need more than some of them: try every choice.")]),
         Case("a step that goes further than another", _asked(90, {"batch_size": 4}, {"batch_size": 1}, BITS), [0, 2], [
             Hint(None, "4 bits and four rows need 80 bytes.")]),
         Case("both set the same", _asked(50, {"batch_size": 1, "bits": 8}, BITS), [0, 1], [
