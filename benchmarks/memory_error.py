@@ -21,6 +21,7 @@ benchmarks/results/memory_error.json.
 """
 
 import argparse
+import gc
 import statistics
 
 import memory_draw
@@ -175,10 +176,16 @@ def main() -> None:
         parser.error("--again takes a drawn table: give its seed with --drawn")
     rows, device = rows_so_far(options.drawn), AGAIN if options.again else "gpu" if options.gpu else "fake"
     _write(rows, options.drawn)
+    if options.gpu:
+        from random_models import rename_
+        from transformers import PreTrainedModel
+
+        rename_(PreTrainedModel)
     for row in rows if not options.predict else ():
         if device in row or (options.only and _name(row["model"]) not in options.only):
             continue
         if options.gpu and not _has_room(row):
+            print(f"{_name(row['model'])}, {row['setup']['method']}: not measured, this GPU has no room for it", flush=True)
             continue
         try:
             measure(row, device)
@@ -194,6 +201,8 @@ def _has_room(row: dict) -> bool:
 
     whole = 2 * shape_of(config_of(row["model"])).parameters  # it is made in bfloat16 and quantised then
     needed = max(row["predicted_bytes"], whole if row["setup"].get("precision") != "float32" else 2 * whole)
+    gc.collect()
+    torch.cuda.empty_cache()  # of the row before: what torch keeps for itself is not free
     return torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > 1.1 * needed
 
 
