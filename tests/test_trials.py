@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -5,6 +6,7 @@ import torch
 
 from ftkit import methods, trials
 from ftkit.errors import Refusal
+from ftkit.material import material
 from ftkit.quantization import kind_of
 from ftkit.runs import read_card, read_trace
 from ftkit.trials import Trial, begin, run_trial
@@ -121,3 +123,13 @@ def test_an_adapter_is_scored_merged_in_each_way():
     assert metrics["quantised difference"] > metrics["dequantised difference"] < 1e-2
     assert metrics["quantised bytes"] < metrics["original bytes"] == metrics["dequantised bytes"]
     assert all(0 <= metrics[f"{way} clinic"] <= 1 for way in ("quantised", "dequantised", "original"))
+
+
+def test_records_that_were_mended_are_read_anew(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    records = [{"instruction": f"What is {one}?", "output": f"It is {one}."} for one in range(20)]
+    for many in (20, 12):  # as a learner who mends a file and runs the cell again
+        file.write_text("\n".join(map(json.dumps, records[:many])), "utf-8")
+        found = material(data=str(file))
+        assert len(found.examples) + len(found.held_out) == many
+    assert material(data=str(file)) is found  # and not more often than that

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from ftkit.chat import Example, encode_all, with_template
 from ftkit.data.reading import read
@@ -43,13 +44,21 @@ class Material:
         return self.tokenizer.eos_token_id if pad_id is None else pad_id
 
 
-@lru_cache(maxsize=2)
 def material(model: str = EMBEDDED, data: str = "", columns: str = "") -> Material:
     """The records of a data set, encoded for a model; the same ones are held out whatever a trial's seed.
+
+    Kept from call to call, until a file of the data changes.
 
     Raises:
         Refusal: no such model or data, or no record that can be used.
     """
+    place = Path(data)
+    files = sorted(path for path in (place, *place.rglob("*")) if path.is_file()) if data else ()
+    return _read(model, data, columns, tuple((str(one), one.stat().st_mtime_ns, one.stat().st_size) for one in files))
+
+
+@lru_cache(maxsize=2)
+def _read(model: str, data: str, columns: str, _files: tuple) -> Material:
     from transformers import AutoTokenizer
 
     if data:

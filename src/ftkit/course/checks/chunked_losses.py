@@ -62,6 +62,8 @@ def _other_sizes() -> list[Case]:
 
 
 def _what_is_held() -> list[Case]:
+    with LiveBytes():  # torch imports what that needs, which takes longer than an answer: no part of a case's time
+        torch.ones(1)
     return [
         Case("never more than a chunk of logits", _most_logits, Rule("at most 4 × 1,000 logits at a time",
              lambda most: isinstance(most, int) and most <= 4 * 1000), [
