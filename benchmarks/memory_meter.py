@@ -7,7 +7,9 @@ each method. Beside each other stand the peaks
 - counted: live storages of fake tensors (`meter.measure(device="cpu")`), nothing allocated;
 - allocator: what torch's CPU allocator gave out, by its profiler;
 - process, with --process: by how much the resident memory of a process of its own grew, plus the model's bytes. In it
-  is also what was freed and not given back, what libraries hold (packed matrices, threads), and Python's objects.
+  is also what was freed and not given back, what libraries hold (packed matrices, threads), and Python's objects. Most
+  of it is the first: training tells glibc to keep what it frees (`cpu.reuse_freed_memory_`). Full fine-tuning of this
+  model, counted as 480 MiB, grows to 565 MiB with that and to 485 MiB without.
 
 Below, the time of `measure` for architectures of 0.5 to 70 billion numbers (QLoRA, checkpointing, as on a CUDA device),
 a step through all layers, in seconds of one processor, without imports. Prints both tables and writes

@@ -3,8 +3,8 @@
     python benchmarks/memory_ranks.py
 
 A model of 26 million numbers (Llama's architecture, random weights, float32) takes three optimizer steps as one of four
-processes, by `DistributedDataParallel` ("none"), with `ZeroRedundancyOptimizer` ("zero1"), by `fully_shard` with layers
-that stay together after the forward pass ("zero2") or do not ("zero3"). What the other three would send is left out, and
+processes: by `DistributedDataParallel` ("none"), with `ZeroRedundancyOptimizer` ("zero1"), by `fully_shard`: layers
+that stay together after the forward pass ("zero2") or do not ("zero3"). What the others would send is left out, and
 takes no memory. Beside what torch's CPU allocator gave out stands what the planner says. Prints a table and writes
 benchmarks/results/memory_ranks.json.
 """

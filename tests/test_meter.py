@@ -215,7 +215,8 @@ def test_a_family_without_a_kernel_attends_as_it_can():
 @pytest.mark.parametrize("family", ["mixtral", "deepseek_v3"])
 def test_experts_and_other_families_are_counted_as_they_are_allocated(family):
     own = SMALL | {"model_type": family, "num_local_experts": 4, "n_routed_experts": 4, "moe_intermediate_size": 64,
-                   "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "kv_lora_rank": 32, "q_lora_rank": 32}
+                   "num_key_value_heads": 8, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2,
+                   "kv_lora_rank": 32, "q_lora_rank": 32}
     setup = small("lora", precision="bfloat16", attention="eager", seq_len=32)
     counted, real = (one(own, setup, device="cpu") for one in (measure, measure_real))
     assert counted.peak_bytes == pytest.approx(real.peak_bytes, rel=0.03)  # as above

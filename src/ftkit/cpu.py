@@ -82,7 +82,8 @@ def reuse_freed_memory_() -> bool:
     """Whether this process now keeps the memory it frees for its next tensors, instead of giving it back each time.
 
     glibc returns large blocks to the system at once; asking for them again costs a page fault for every 4 KiB, about a
-    sixth of a training step of the embedded base. Peak memory stays the same. Does nothing without glibc.
+    sixth of a training step of the embedded base. Tensors take what they took; the process holds more, since what was
+    freed in between lies beside what is in use (`benchmarks/memory_meter.py`). Does nothing without glibc.
     """
     m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
     try:
