@@ -38,8 +38,11 @@ bench: $(VENV)/.ready    ## measure beside trl, peft and bitsandbytes, the data 
 bench-7b: $(VENV)/.ready ## build a 7B of random weights (15 GB of disk), load it in 4 bits, take QLoRA steps, delete it
 	$(BIN)/python benchmarks/bench_7b.py
 
-bench-memory: $(VENV)/.ready ## the planner's error: 26 configurations, 0.5 to 72 billion numbers, on tensors without storage
+bench-memory: $(VENV)/.ready ## the planner's error: 26 configurations, 60 that were drawn, one of four processes
 	$(BIN)/python benchmarks/memory_error.py
+	$(BIN)/python benchmarks/memory_error.py --drawn 6
+	$(BIN)/python benchmarks/memory_error.py --drawn 7
+	$(BIN)/python benchmarks/memory_ranks.py
 
 bench-gpu: $(VENV)/.ready ## on an NVIDIA GPU: QLoRA on 7 B architectures beside the usual stack, the planner's error, fused sweeps
 	$(BIN)/python benchmarks/gpu_7b.py

@@ -16,7 +16,7 @@ benchmarks/results/fused.json (fused_gpu.json with --gpu).
 import argparse
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -88,8 +88,11 @@ def measured(records: Sequence[dict]) -> dict:
 
 
 def measure(model: torch.nn.Module, examples: Sequence, rows: Sequence[int], counts: Sequence[int], steps: int,
-            repeats: int) -> list[dict]:
-    """For each number of rows and of members: the medians of alternating repeats; None where memory is too small."""
+            repeats: int) -> Iterator[list[dict]]:
+    """For each number of rows and of members: the medians of alternating repeats; None where memory is too small.
+
+    Yielded after each repeat, so that a run that is stopped leaves what it has.
+    """
     found: dict[tuple[int, int], list[dict | None]] = {}
     for repeat in range(repeats):
         for batch in rows:
@@ -97,7 +100,7 @@ def measure(model: torch.nn.Module, examples: Sequence, rows: Sequence[int], cou
                 members = [member(number, examples, batch, steps) for number in range(max(1, count))]
                 found.setdefault((batch, count), []).append(fitting(model, members, count))
             print(f"repeat {repeat + 1} of {repeats}, {batch} rows a member", flush=True)
-    return [{"rows": batch, "members": count, **median_of(one)} for (batch, count), one in found.items()]
+        yield [{"rows": batch, "members": count, **median_of(one)} for (batch, count), one in found.items()]
 
 
 def fitting(model: torch.nn.Module, members: Sequence[Member], count: int) -> dict | None:
@@ -169,20 +172,21 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="+", default=[128, 256, 512, 1024, 2048, 4096])
     parser.add_argument("--members", type=int, nargs="+")
     given = parser.parse_args()
-    about = {"steps": given.steps, "repeats": given.repeats}
+    about = {"steps": given.steps}
     if given.gpu:
         model = random_model(QWEN_05B, "cuda", torch.bfloat16)
         rows = [tokens // ROW_TOKENS for tokens in given.tokens]
         examples = random_rows(8 * max(rows), QWEN_05B["vocab_size"])
-        found = measure(model, examples, rows, given.members or [1, 2, 4, 8, 16], given.steps, given.repeats)
-        report("fused_gpu", found, about | {"shape": QWEN_05B, "dtype": "bfloat16"})
+        for done, found in enumerate(
+                measure(model, examples, rows, given.members or [1, 2, 4, 8, 16], given.steps, given.repeats), 1):
+            report("fused_gpu", found, about | {"repeats": done, "shape": QWEN_05B, "dtype": "bfloat16"})
         return
     from ftkit import hub, trials
 
     model, _ = hub.load_model("ftkit-tiny", device="cpu", dtype="float32")
-    found = measure(model, trials.material().examples, given.rows, given.members or [1, 2, 4, 8], given.steps,
-                    given.repeats)
-    report("fused", found, about)
+    for done, found in enumerate(measure(model, trials.material().examples, given.rows, given.members or [1, 2, 4, 8],
+                                         given.steps, given.repeats), 1):
+        report("fused", found, about | {"repeats": done})
 
 
 if __name__ == "__main__":

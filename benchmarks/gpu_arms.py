@@ -132,7 +132,7 @@ def measure(model: nn.Module, arm: Arm, step_tokens: int, flops_per_s: float, st
     elif arm.stack in (USUAL, TRL):
         records = _usual(model, arm, examples, FIRST_STEPS + steps)
     else:  # bitsandbytes decodes in one pass over memory, so our layers are compiled to
-        with frozen_codes.decoding_by(torch.compile(frozen_codes.decode, dynamic=False, backend=compiled.BACKEND)):
+        with frozen_codes.decoding_by(compiled.decoder()):
             records = _usual(model, arm, examples, FIRST_STEPS + steps)
     timed = records[FIRST_STEPS:]
     tokens, step_s = (statistics.mean(record[name] for record in timed) for name in ("real_tokens", "step_s"))

@@ -3,15 +3,16 @@
     python benchmarks/memory_error.py --predict     # writes the predictions alone, and the commit that made them
     python benchmarks/memory_error.py               # measures what is not measured yet, beside those predictions
     python benchmarks/memory_error.py --gpu         # the same on a GPU, for what fits there
-    python benchmarks/memory_error.py --drawn       # with either: the second table, which a seed drew (`memory_draw`)
-    python benchmarks/memory_error.py --again       # the second table once more, with today's code
+    python benchmarks/memory_error.py --drawn 6     # with any of these: configurations that a seed drew (`memory_draw`)
+    python benchmarks/memory_error.py --drawn 6 --again     # those once more, with today's code
 
 A prediction that stands in the file is not made anew: the formula was finished, and the predictions were written and
 committed, before any of these configurations was measured. Those that were measured while the formula was made are
 another set, `DEVELOPED_ON`: small models of the same families.
 
-What the drawn rows showed to be wrong was mended after they were measured, in the formula, in the meter and in the
-training that both follow; `--again` predicts and measures them with today's code, beside what stood there first.
+What the rows of seed 6 showed to be wrong was mended after they were measured, in the formula, in the meter and in the
+training that both follow; `--again` predicts and measures them with today's code, beside what stood there first. Those
+of seed 7 were drawn, predicted and measured once, after that.
 
 Measured is the most that live tensors take at once in two steps of the whole training, all layers, run by the code
 that trains for real, on tensors without storage (`ftkit.meter`); where a GPU computes otherwise than a CPU, its
@@ -20,6 +21,7 @@ benchmarks/results/memory_error.json.
 """
 
 import argparse
+import gc
 import statistics
 
 import memory_draw
@@ -77,12 +79,12 @@ ROWS = [
 ]
 
 
-def rows_so_far(drawn: bool) -> list[dict]:
+def rows_so_far(seed: int | None) -> list[dict]:
     """The rows of the file; new ones, with a prediction made now, where it has none."""
-    there = _written().get("drawn", {}).get("rows", []) if drawn else _written().get("rows", [])
+    there = (_written().get("drawn", {}).get(str(seed), {}) if seed else _written()).get("rows", [])
     known = {_key(row["model"], row["setup"]): row for row in there}
     return [known.get(_key(model, setup)) or _predicted(model, setup)
-            for model, setup in (memory_draw.drawn() if drawn else ROWS)]
+            for model, setup in (memory_draw.drawn(seed) if seed else ROWS)]
 
 
 def config_of(model: str | dict) -> dict:
@@ -121,7 +123,8 @@ def shown(rows: list[dict], device: str) -> str:
         cells.append([_name(row["model"]), setup["method"], setup.get("batch_size", 1), setup.get("seq_len", 512),
                       ", ".join(name for name in ("checkpointing", "float32_cast", "mixed", "way")
                                 if setup.get(name) not in (None, False, "ours")),
-                      bytes_to_words((one or row).get("predicted_bytes", row["predicted_bytes"])), bytes_to_words(one["measured_bytes"]) if one else "",
+                      bytes_to_words((one or row).get("predicted_bytes", row["predicted_bytes"])),
+                      bytes_to_words(one["measured_bytes"]) if one else "",
                       f"{one['error']:+.2%}" if one else "not measured", row["moment"]])
     return aligned(["model", "method", "rows", "tokens", "with", "predicted", "measured", "error", "highest in"], cells)
 
@@ -151,13 +154,13 @@ def _written() -> dict:
     return files.read_json(path) if path.is_file() else {}
 
 
-def _write(rows: list[dict], drawn: bool) -> None:
+def _write(rows: list[dict], seed: int | None) -> None:
     summaries = {"without_storage": summary(rows, "fake"), "on_a_gpu": summary(rows, "gpu")}
     tables = {name: _written()[name] for name in ("developed_on", "without_storage", "on_a_gpu", "rows", "drawn")
               if name in _written()}
-    if drawn:
-        tables["drawn"] = {"seed": memory_draw.SEED, **summaries, AGAIN: summary(rows, AGAIN), "rows": rows}
-    results.write(NAME, tables if drawn else tables | {"developed_on": DEVELOPED_ON, **summaries, "rows": rows})
+    if seed:
+        tables.setdefault("drawn", {})[str(seed)] = {**summaries, AGAIN: summary(rows, AGAIN), "rows": rows}
+    results.write(NAME, tables if seed else tables | {"developed_on": DEVELOPED_ON, **summaries, "rows": rows})
 
 
 def main() -> None:
@@ -165,15 +168,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--predict", action="store_true", help="write the predictions alone")
     parser.add_argument("--gpu", action="store_true", help="measure on a GPU what fits there")
-    parser.add_argument("--drawn", action="store_true", help="the table that a seed drew")
-    parser.add_argument("--again", action="store_true", help="the drawn table once more, after it was mended")
+    parser.add_argument("--drawn", type=int, choices=memory_draw.COUNTS, help="the table that this seed drew")
+    parser.add_argument("--again", action="store_true", help="a drawn table once more, with today's code")
     parser.add_argument("--only", nargs="*", metavar="MODEL", help="measure the rows of these models alone")
     options = parser.parse_args()
-    options.drawn = options.drawn or options.again
+    if options.again and not options.drawn:
+        parser.error("--again takes a drawn table: give its seed with --drawn")
     rows, device = rows_so_far(options.drawn), AGAIN if options.again else "gpu" if options.gpu else "fake"
     _write(rows, options.drawn)
+    if options.gpu:
+        from random_models import rename_
+        from transformers import PreTrainedModel
+
+        rename_(PreTrainedModel)
     for row in rows if not options.predict else ():
-        if device in row or (options.only and _name(row["model"]) not in options.only) or (options.gpu and not _has_room(row)):
+        if device in row or (options.only and _name(row["model"]) not in options.only):
+            continue
+        if options.gpu and not _has_room(row):
+            print(f"{_name(row['model'])}, {row['setup']['method']}: not measured, this GPU has no room for it", flush=True)
             continue
         try:
             measure(row, device)
@@ -189,6 +201,8 @@ def _has_room(row: dict) -> bool:
 
     whole = 2 * shape_of(config_of(row["model"])).parameters  # it is made in bfloat16 and quantised then
     needed = max(row["predicted_bytes"], whole if row["setup"].get("precision") != "float32" else 2 * whole)
+    gc.collect()
+    torch.cuda.empty_cache()  # of the row before: what torch keeps for itself is not free
     return torch.cuda.is_available() and torch.cuda.mem_get_info()[0] > 1.1 * needed
 
 

@@ -355,8 +355,17 @@ def test_a_tokenizer_with_code_of_its_own_is_refused_by_what_it_is(tmp_path):
     told |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
     (folder / "tokenizer_config.json").write_text(json.dumps(told))
     (folder / "own.py").write_text("raise SystemExit('this has run')")
-    with pytest.raises(Refusal, match="trust_remote_code must be True for model, whose tokenizer is code of its own, got "
-                                      "False. Read the .py files in its folder first"):
+    with pytest.raises(Refusal, match="trust_remote_code must be True for model, whose tokenizer is code of its own, "
+                                      "got False. Read the .py files in its folder first"):
+        hub.load_model(folder, device="cpu")
+
+
+def test_a_tokenizer_for_which_a_package_is_missing_names_the_package(tmp_path, monkeypatch):
+    folder = save(tmp_path / "model", "llama")
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+    monkeypatch.setattr(hub, "find_spec", lambda name: None)
+    with pytest.raises(Refusal, match="model: tokenizer must be a tokenizer.json, where sentencepiece is not "
+                                      "installed, got 'files that need it'. pip install sentencepiece tiktoken"):
         hub.load_model(folder, device="cpu")
 
 

@@ -70,8 +70,8 @@ def test_falcon_is_quantised_too_and_computes_what_its_own_layers_compute(tmp_pa
 
 def test_what_a_mixture_leaves_in_floats_is_said(tmp_path, random_checkpoint):
     folder = random_checkpoint(tmp_path / "mixtral", "mixtral")
-    with pytest.warns(UserWarning, match="41% of the numbers of mixtral stay as they are and take no adapter by "
-                                         "'all-linear': experts in blocks such as model.layers.0.mlp.experts.down_proj"):
+    with pytest.warns(UserWarning, match="41% of the numbers of mixtral stay as they are and take no adapter "
+                                         "by 'all-linear': experts in blocks such as model.layers.0.mlp.experts.down_"):
         model, _ = hub.load_model(folder, device="cpu", quantization="nf4", dtype="stored")
     experts = model.model.layers[0].mlp.experts.gate_up_proj
     assert experts.shape == (4, 512, 128) and experts.dtype == torch.bfloat16
@@ -94,7 +94,8 @@ def test_a_model_that_would_divide_its_weights_while_it_evaluates_does_not(tmp_p
     assert torch.allclose(model(ids).logits, theirs(ids).logits, atol=1e-3)  # the epsilon of a norm weighs more
     # beside states that were halved
     assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
-    assert not torch.equal(theirs.rwkv.blocks[1].attention.output.weight, before["rwkv.blocks.1.attention.output.weight"])
+    name = "rwkv.blocks.1.attention.output.weight"
+    assert not torch.equal(theirs.state_dict()[name], before[name])
 
 
 def test_a_package_that_a_checkpoint_needs_and_that_is_missing_is_named(tmp_path, random_checkpoint):
@@ -102,7 +103,7 @@ def test_a_package_that_a_checkpoint_needs_and_that_is_missing_is_named(tmp_path
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(Refusal, match="model must be a checkpoint whose packages are installed, got .*optimum.* Install"):
+    with pytest.raises(Refusal, match="model must be a checkpoint whose packages are installed, got .*optimum"):
         hub.load_model(folder, device="cpu")
     with pytest.raises(Refusal, match="quantization must be None for model, which is stored quantised already .gptq., "
                                       "got 'nf4'. Load it as it is stored, or take the checkpoint that it was made"):

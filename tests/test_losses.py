@@ -1,5 +1,7 @@
 """The loss at label positions equals the plain one, and no sample sees another."""
 
+import weakref
+
 import pytest
 import torch
 from peft import LoraConfig as PeftConfig
@@ -280,6 +282,18 @@ def test_in_chunks_no_more_logits_exist_than_allowed():
     model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.numel()))
     losses.chunked_loss(model, batch, most_logits=61 * 4)
     assert max(seen) == 61 * 4 and sum(seen) == 61 * (1 + batch.label_tokens)  # one more: how the model uses its head
+
+
+def test_in_chunks_nothing_of_the_chunk_before_is_there_any_more():
+    model, seen = a_model("qwen2 untied"), []
+
+    def look(module, inputs, output):
+        assert not any(one() is not None for one in seen)
+        seen.append(weakref.ref(output))
+
+    model.lm_head.register_forward_hook(look)
+    losses.chunked_loss(model, collate(examples(9, 14, 5), pad_id=0), most_logits=61 * 4)[0].backward()
+    assert len(seen) > 3
 
 
 def test_in_chunks_a_loss_without_gradients_keeps_none():

@@ -155,7 +155,7 @@ def test_merging_into_codes_leaves_a_4_bit_model_on_disk_and_the_other_ways_the_
     assert size["dequantised"] == pytest.approx(size["original"], rel=0.01)
     assert quantization.kind_of(base_of(folder / "quantised").get_submodule(UP)) == "nf4"
     assert quantization.kind_of(load_model(folder / "quantised", quantization="nf4")[0].get_submodule(UP)) == "nf4"
-    with pytest.raises(Refusal, match=r"None for quantised, which is stored quantised already \(nf4\), got 'int8'. Load"):
+    with pytest.raises(Refusal, match=r"which is stored quantised already \(nf4\), got 'int8'. Load it as"):
         load_model(folder / "quantised", quantization="int8")
 
 

@@ -120,7 +120,7 @@ def test_the_flash_kernel_makes_what_torchs_own_description_of_it_makes(heads):
         query, key = torch.empty(2, 4, 100, 64, dtype=torch.bfloat16), torch.empty(2, heads, 100, 64,
                                                                                     dtype=torch.bfloat16)
         out, sums, *_ = torch.ops.aten._scaled_dot_product_flash_attention(query, key, key, 0.0, True)
-        ours = on_cuda._result_of(query, query.shape[2])
+        ours = on_cuda._result_of(query, query.shape[2], 64)
     assert [(one.shape, one.dtype) for one in ours] == [(one.shape, one.dtype) for one in (out, sums)]
     assert ours[0].transpose(1, 2).is_contiguous()  # so that what transformers does next copies nothing
 
@@ -184,6 +184,41 @@ def test_the_written_out_4_bit_product_makes_the_weight():
     with LiveBytes() as live, on_cuda.Exchanged(on_cuda.four_bit_operators()):
         bnb.matmul_4bit(x, packed.t(), state)
     assert any(one.shape == (128, 64) and one.dtype == "float32" for one in live.peak().held)
+
+
+@pytest.mark.parametrize(("changes", "takes"), [({}, "flash"), ({"kind": torch.float32}, "efficient"),
+                                                ({"wide": 32}, "efficient")])
+def test_flash_is_taken_for_what_it_can_do_alone(changes, takes):
+    kind, wide = changes.get("kind", torch.bfloat16), changes.get("wide", 64)
+    with FakeTensorMode(), on_cuda.on_cuda("flash"), LiveBytes() as live:
+        query = torch.empty(1, 4, 100, 64, dtype=kind)
+        out = F.scaled_dot_product_attention(query, query, torch.empty(1, 4, 100, wide, dtype=kind))
+    sums = 4 * {"flash": 100, "efficient": 128}[takes] * 4
+    assert out.shape[-1] == wide and sums in [one.bytes for one in live.peak().held]
+
+
+def test_dropout_without_a_kernel_keeps_a_byte_a_share_on_a_gpu():
+    with FakeTensorMode(), on_cuda.on_cuda("math"), LiveBytes() as live:
+        query = torch.empty(1, 4, 100, 64, dtype=torch.bfloat16, requires_grad=True)
+        out = F.scaled_dot_product_attention(query, query, query, attn_mask=torch.empty(100, 100), dropout_p=0.1)
+    assert ((1, 4, 100, 100), "bool") in {(one.shape, one.dtype) for one in live.peak().held}
+    assert (out.shape, out.dtype) == (query.shape, query.dtype)
+
+
+def test_a_family_without_a_kernel_attends_as_it_can():
+    own = {"model_type": "gpt_neo", "hidden_size": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 100,
+           "attention_types": [[["global"], 2]], "max_position_embeddings": 64}
+    flash, eager = (measure(own, small("lora", seq_len=32, attention=name)).peak_bytes for name in ("flash", "eager"))
+    assert flash == eager
+
+
+@pytest.mark.parametrize("family", ["mixtral", "deepseek_v3"])
+def test_experts_and_other_families_are_counted_as_they_are_allocated(family):
+    own = SMALL | {"model_type": family, "num_local_experts": 4, "n_routed_experts": 4, "moe_intermediate_size": 64,
+                   "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "kv_lora_rank": 32, "q_lora_rank": 32}
+    setup = small("lora", precision="bfloat16", attention="eager", seq_len=32)
+    counted, real = (one(own, setup, device="cpu") for one in (measure, measure_real))
+    assert counted.peak_bytes == pytest.approx(real.peak_bytes, rel=0.03)  # as above
 
 
 def test_8_bit_layers_sum_up_in_whole_numbers_on_a_gpu():

@@ -11,8 +11,8 @@ SMALL = {"model_type": "llama", "hidden_size": 256, "num_hidden_layers": 3, "num
          "num_key_value_heads": 2, "intermediate_size": 704, "vocab_size": 2000, "max_position_embeddings": 256,
          "tie_word_embeddings": False}
 ROUGHLY = {"none": 0.01, "zero1": 0.04, "zero2": 0.01, "zero3": 0.01}
-"""Norms in CUDA's granules weigh up to 1 % of so small a model; of zero1 the process that has most is predicted, and the
-first one measured: they differ by less than a layer's largest matrix has of state."""
+"""Norms in CUDA's granules weigh up to 1 % of so small a model; of zero1 the process that has most is predicted, and
+the first one measured: they differ by less than a layer's largest matrix has of state."""
 
 
 def one_of_four(method, sharding, **changes):

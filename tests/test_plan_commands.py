@@ -29,13 +29,13 @@ def test_a_named_model_is_planned_for_with_its_numbers_parts_and_a_bar(capsys):
 
 def test_a_card_that_is_too_small_gets_the_next_steps_and_their_savings(capsys):
     text = printed(capsys, "--model", "llama-2-7b", "--method", "lora", "--gpu", "12")
-    assert "12 GB, 12.0 GiB: fits if: " in text and "1. 4-bit weights with LoRA (qlora): " in text
+    assert "12 GB, 12.0 GiB: fits with the step below; " in text and "1. 4-bit weights with LoRA (qlora): " in text
     assert "saves" in text and ", fits" in text
 
 
 def test_a_card_that_is_large_enough_is_told_with_the_largest_batch_and_rows(capsys):
     text = printed(capsys, "--model", "llama-2-7b", "--method", "qlora", "--checkpointing", "--gpu", "T4")
-    assert "T4, 15.0 GiB: fits. " in text and "largest batch of 512 tokens: " in text
+    assert "T4, 15.0 GiB: fits; " in text and "largest batch of 512 tokens: " in text
     assert "has no bfloat16: take float16" in text
 
 
@@ -82,7 +82,7 @@ def test_the_figure_is_drawn(tmp_path, capsys):
     (["--rank", "0"], "rank must be a whole number, 1 or more, got 0"),
     (["--gpu", "A1000"], "gpu must be one of"),
     (["-s", "rank"], "-s must be name=value, got 'rank'"),
-    (["--tokens", "1e6"], "--tokens must be given with --gpu or --tokens-per-s"),
+    (["--tokens", "1e6"], "--tokens must be given with --tokens-per-s, or with --gpu for a family that the planner"),
     (["--method", "full", "--quantization", "nf4"], "quantization must be None with full"),
     (["--way", "trl"], "way must be one of ours, peft"),
 ])
@@ -94,3 +94,45 @@ def test_a_file_that_is_no_config_is_refused_by_its_name(tmp_path, capsys):
     (tmp_path / "config.json").write_text("[]", "utf-8")
     assert "config.json must be a JSON object with model_type" in refused(capsys, "--model", str(tmp_path))
     assert "model must be a name of the table" in refused(capsys, "--model", str(tmp_path / "none.json"))
+
+
+MIXTRAL = {"model_type": "mixtral", "vocab_size": 500, "hidden_size": 64, "intermediate_size": 96,
+           "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 4}
+
+
+def test_a_family_that_the_formula_does_not_know_is_counted(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(MIXTRAL), "utf-8")
+    text = printed(capsys, "--model", str(tmp_path), "--method", "qlora", "--seq-len", "64", "--gpu", "8")
+    assert "mixtral is none of the planner's families: its steps are counted" in text
+    assert "8 GB, 8.00 GiB: fits; " in text and "cache" not in text
+    found = json.loads(printed(capsys, "--model", str(tmp_path), "--seq-len", "64", "--json"))["memory"]
+    assert sum(found["parts"].values()) == found["peak_bytes"] > found["parts"]["weights"] > 2 * 4 * 3 * 64 * 96
+
+
+def test_a_family_that_nobody_knows_is_refused_and_so_is_its_price(tmp_path, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(MIXTRAL | {"model_type": "own"}), "utf-8")
+    assert "model_type must be a causal language model's" in refused(capsys, "--model", str(tmp_path))
+    assert "--tokens must be given" in refused(capsys, "--model", str(tmp_path), "--tokens", "9", "--gpu", "T4")
+
+
+def test_a_family_whose_code_wants_numbers_is_refused_in_a_sentence(tmp_path, capsys, monkeypatch):
+    from ftkit.meter import counted
+
+    (tmp_path / "config.json").write_text(json.dumps(MIXTRAL), "utf-8")
+    monkeypatch.setattr(counted, "measure", lambda *_, **__: [][0])
+    assert "got 'mixtral'. Counting ended in IndexError: list index out of range" in refused(
+        capsys, "--model", str(tmp_path))
+
+
+def test_a_cache_is_told_beside_the_sum(capsys):
+    text = printed(capsys, "--model", "llama-2-7b", "--seq-len", "4096")
+    assert "for answers of as many rows and tokens 2.00 GiB of keys and values" in text
+
+
+def test_ones_own_prices_and_discount_are_taken(tmp_path, capsys):
+    own = {"dated": "2027-01", "electricity_per_kwh": {"CNY": 1}, "spot_discount": 0,
+           "rent_per_hour": {"T4": {"CNY": 9}}}
+    (tmp_path / "mine.json").write_text(json.dumps(own), "utf-8")
+    words = ["--model", "ftkit-tiny", "--gpu", "T4", "--tokens", "3.6e6", "--tokens-per-s", "1000"]
+    assert "rent: 9.00 CNY, at a spot price 9.00" in printed(capsys, *words, "--prices", str(tmp_path / "mine.json"))
+    assert "rent: 1.50 CNY, at a spot price 0.75" in printed(capsys, *words, "--spot-discount", "0.5")

@@ -134,7 +134,7 @@ def test_a_partial_match_is_taken_where_it_is_asked_for():
 def test_the_projection_that_multihead_attention_never_calls_is_no_target():
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
     assert targets.find(model, "all-linear") == [f"layers.{at}.linear{n}" for at in range(2) for n in (1, 2)]
-    with pytest.raises(Refusal, match="got 'out_proj'. layers.0.self_attn.out_proj stands in an nn.MultiheadAttention"):
+    with pytest.raises(Refusal, match="got 'out_proj'. layers.0.self_attn.out_proj stands in a MultiheadAttention"):
         targets.find(model, ["out_proj"])
 
 

@@ -394,6 +394,15 @@ def test_a_trace_with_missing_records_is_refused(tmp_path):
         list(train(model_of(lora=True), EXAMPLES, config, held_out=HELD_OUT, run=run))
 
 
+def test_frozen_layers_below_what_is_trained_are_not_computed_again():
+    model, calls = model_of(), []
+    model.model.layers[0].requires_grad_(False)
+    model.model.embed_tokens.requires_grad_(False)
+    model.model.layers[0].mlp.register_forward_hook(lambda *_: calls.append(0))
+    next(train(model, EXAMPLES, replace(CONFIG, activation_checkpointing=True)))
+    assert calls == [0]
+
+
 # What cannot be trained
 
 
@@ -440,7 +449,7 @@ class Bare(nn.Linear):
     (lambda: model_of().half(), {"precision": "fp16"}, None,
      r"trainable weights must be float32 with precision='fp16', got '.* in float16'\. Load the model with dtype="),
     (lambda: Bare(2, 2), {"activation_checkpointing": True}, None,
-     r"activation_checkpointing must be False for a Bare, got True\. Only models of transformers can do it, and not all"),
+     r"activation_checkpointing must be False for a Bare, got True\. Only models of transformers can do it, and not"),
     (lambda: CTRLLMHeadModel(CTRLConfig(vocab_size=8, n_embd=8, dff=8, n_layer=1, n_head=1)),
      {"activation_checkpointing": True}, None,
      r"activation_checkpointing must be False for a CTRLLMHeadModel, got True\. Only models of transformers can do it"),

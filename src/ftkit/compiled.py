@@ -17,6 +17,9 @@ from ftkit.errors import refusal
 from ftkit.fused import FAMILIES, NORMS
 
 BACKEND = "inductor"
+DECODING = {"assert_indirect_indexing": False, "realize_reads_threshold": 3}
+"""Of the compiler: every code has a value, so none is checked; and a block's scale is worked out once, in a kernel
+before, not anew for each of its numbers: 23 PTX instructions a number for an H200, where there were 38 (Triton 3.6)."""
 MLPS = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP")
 
 
@@ -52,11 +55,16 @@ def compiled(model: nn.Module) -> Iterator[None]:
                 for name in names:
                     if hasattr(module, name):
                         put(getattr(module, name), "forward", make)
-        with frozen_codes.decoding_by(_compiled(frozen_codes.decode, BACKEND, False)):
+        with frozen_codes.decoding_by(decoder()):
             yield
     finally:
         for owner, name, original in reversed(before):
             setattr(owner, name, original)
+
+
+def decoder() -> Callable:
+    """`frozen_codes.decode`, compiled for each shape of weights: what `frozen_codes.decoding_by` takes."""
+    return _compiled(frozen_codes.decode, BACKEND, False)
 
 
 @cache
@@ -136,4 +144,5 @@ def _any_width(dim: int, *tensors: torch.Tensor) -> None:
 
 @cache
 def _compiled(function: Callable, backend: str, dynamic: bool | None = None) -> Callable:
-    return torch.compile(function, backend=backend, dynamic=dynamic)
+    options = DECODING if function is frozen_codes.decode and backend == "inductor" else None
+    return torch.compile(function, backend=backend, dynamic=dynamic, options=options)

@@ -96,7 +96,8 @@ def decode(packed, table, scales, scale_table, scale_scales, offset, block_size,
         stored: the type of `Codes.dtype`; all others before are fields of `Codes`.
         dtype: of the result.
     """
-    values = table[torch.stack([packed >> 4, packed & 15], -1).view(-1).int()]
+    shifts = 4 - 4 * torch.arange(2, device=packed.device, dtype=torch.uint8)  # the upper half of a byte, the lower
+    values = table[((packed[:, None] >> shifts) & 15).int()]  # (bytes, 2)
     if scale_table is not None:
         place = torch.arange(len(scales), device=scales.device) // scales_in_block
         scales = scale_table[scales.int()] * scale_scales[place] + offset

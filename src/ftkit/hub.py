@@ -8,6 +8,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -97,7 +98,8 @@ def load_model(name_or_folder: str | Path = EMBEDDED, *, device: str = "auto", d
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise refusal(f"{folder.name}: tokenizer", f"of at most {rows} tokens, the rows of the model's embeddings",
-                      len(tokenizer), "The tokenizer belongs to another model: take both from the same source.")
+                      len(tokenizer), "It belongs to another model, or tokens were added to it: take both from one "
+                      "source, or give the model rows for them (resize_token_embeddings) and save it anew.")
     return (keep_codes_(model) if "device_map" in settings else model.to(chosen)).eval(), tokenizer
 
 
@@ -244,9 +246,13 @@ def _load_tokenizer(folder: Path, trust_remote_code: bool):
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:  # each tokenizer backend has exceptions of its own
-        if not trust_remote_code and "auto_map" in checkpoints.read_object(folder / "tokenizer_config.json"):
+        described = folder / "tokenizer_config.json"
+        if not trust_remote_code and described.is_file() and "auto_map" in checkpoints.read_object(described):
             raise refusal("trust_remote_code", f"True for {folder.name}, whose tokenizer is code of its own", False,
                           READ_FIRST) from error
+        if not (folder / "tokenizer.json").is_file() and find_spec("sentencepiece") is None:
+            raise refusal(f"{folder.name}: tokenizer", "a tokenizer.json, where sentencepiece is not installed",
+                          "files that need it", "pip install sentencepiece tiktoken") from error
         raise refusal(f"{folder.name}: tokenizer", "readable", f"{type(error).__name__}: {error}",
                       "Copy the tokenizer files again from where the model came from.") from error
     if tokenizer.pad_token is None:

@@ -117,7 +117,7 @@ def _add_chunk_(head: nn.Module, part: torch.Tensor, goals: torch.Tensor, traine
                 out: torch.Tensor, grads: list[torch.Tensor]) -> torch.Tensor:
     """The loss of one chunk; its gradients go into `out` and are added to `grads`, and nothing else of it stays."""
     with torch.set_grad_enabled(part.requires_grad):
-        raw = head(part[None])[0]  # (chunk, vocabulary)
+        raw = head(part[None]).squeeze(0)  # (chunk, vocabulary); an index would make another on the way back
     loss, slopes = _loss_and_slopes(raw.detach(), goals)
     if part.requires_grad:
         grad_part, *found = torch.autograd.grad(raw, (part, *trained), slopes, allow_unused=True)

@@ -61,14 +61,14 @@ def _add_cost_(it: argparse.ArgumentParser) -> None:
     it.add_argument("--currency", default="CNY", help="CNY (default) or USD")
     it.add_argument("--price-per-kwh", type=float, metavar="PRICE", help="your own (default: an example)")
     it.add_argument("--rent-per-hour", type=float, metavar="PRICE", help="your own (default: an example)")
+    it.add_argument("--spot-discount", type=float, metavar="SHARE", help="that a spot price saves (default: 0.6)")
+    it.add_argument("--prices", metavar="FILE", help="a JSON file of your own in place of the example's")
     it.add_argument("--watts", type=float, help="of the card under load (default: the table's)")
 
 
 def plan(options: argparse.Namespace) -> int:
     """Say what a training will take: memory by part, whether it fits on a card, hours and money."""
-    from ftkit.memory.fit import judge
     from ftkit.memory.gpus import gpu_named
-    from ftkit.memory.predict import predict
 
     if options.models:
         print(_table_of_models())
@@ -76,9 +76,8 @@ def plan(options: argparse.Namespace) -> int:
     name, config = _model(options.model)
     setup = _setup(options)
     gpu = gpu_named(options.gpu) if options.gpu else None
-    verdict = judge(config, setup, gpu, options.way) if gpu else None
-    memory = verdict.memory if verdict else predict(config, setup, options.way)
     spent = _cost(options, config, setup, gpu)
+    memory, verdict = _found(config, setup, gpu, options)
     if options.figure:
         _draw(options.figure, name, setup, memory, gpu)
     if options.json:
@@ -86,10 +85,34 @@ def plan(options: argparse.Namespace) -> int:
         return 0
     print(_shown(name, config, setup, memory, gpu))
     if verdict:
-        print(_judged(config, setup, verdict, options.way))
+        print(_judged(verdict))
+        print(_room(config, setup, verdict, options.way), end="")
     if spent:
         print(_spent(spent))
     return 0
+
+
+def _found(config, setup, gpu, options: argparse.Namespace):
+    """What a training takes, by the formula or counted; and whether it fits, where a card is given."""
+    from ftkit.memory.fit import judge, verdict_of
+    from ftkit.memory.predict import predict
+
+    if _is_known(config):
+        verdict = judge(config, setup, gpu, options.way) if gpu else None
+        return verdict.memory if verdict else predict(config, setup, options.way), verdict
+    from ftkit.meter.counted import count_memory
+
+    if not options.json:
+        print(f"{config.get('model_type')} is none of the planner's families: its steps are counted, about a second a "
+              "layer", flush=True)
+    memory = count_memory(config, setup, options.way)
+    return memory, verdict_of(memory, setup, gpu) if gpu else None
+
+
+def _is_known(config) -> bool:
+    from ftkit.memory.families import FAMILIES
+
+    return config.get("model_type") in FAMILIES
 
 
 def _model(text: str):
@@ -175,26 +198,43 @@ def _shown(name: str, config, setup, memory, gpu) -> str:
         f"highest in the {memory.moment}:", aligned(["part", "bytes", "share"], rows),
         text_bar(parts, gpu.memory_bytes if gpu else None),
         f"CUDA: what CUDA takes beside all tensors, a figure to allow for; batch {setup.batch_size}, "
-        f"{setup.seq_len} tokens, {setup.precision}, attention {setup.attention}, logits {setup.logits}"])
+        f"{setup.seq_len} tokens, {setup.precision}, attention {setup.attention}, logits {setup.logits}",
+        *_cache(config, setup)])
 
 
-def _judged(config, setup, verdict, way: str) -> str:
-    from ftkit.memory.fit import FITS, largest
+def _cache(config, setup) -> list[str]:
+    from ftkit.memory.counting import cache_bytes
+    from ftkit.memory.shape import shape_of
+    from ftkit.units import bytes_to_words
+
+    if not _is_known(config):
+        return []
+    return [f"cache: none in training; for answers of as many rows and tokens "
+            f"{bytes_to_words(cache_bytes(shape_of(config), setup))} of keys and values"]
+
+
+def _judged(verdict) -> str:
     from ftkit.units import bytes_to_words
 
     gpu, lines = verdict.gpu, []
-    room = f"{bytes_to_words(abs(verdict.free_bytes))} {'free' if verdict.free_bytes >= 0 else 'missing'}"
-    colon = ":" if verdict.steps else "."
-    lines.append(f"{gpu.name}, {bytes_to_words(gpu.memory_bytes)}: {verdict.word}{colon} {room}")
+    room = f"{bytes_to_words(abs(verdict.free_bytes))} {'free' if verdict.free_bytes >= 0 else 'missing as it is'}"
+    lines.append(f"{gpu.name}, {bytes_to_words(gpu.memory_bytes)}: {verdict.words}; {room}")
     for number, step in enumerate(verdict.steps, 1):
         end = "fits" if step.fits else "not yet"
         lines.append(f"  {number}. {step.name}: {bytes_to_words(step.needed_bytes)} "
                      f"(saves {bytes_to_words(step.saves_bytes)}), {end}")
-    if verdict.word == FITS:
-        rows, tokens = (largest(config, setup, gpu, name, way) for name in ("batch_size", "seq_len"))
-        lines.append(f"largest batch of {setup.seq_len} tokens: {rows}; longest rows in batches of "
-                     f"{setup.batch_size}: {tokens} tokens")
     return "\n".join([*lines, *verdict.warnings])
+
+
+def _room(config, setup, verdict, way: str) -> str:
+    """The largest that fits, where the training does."""
+    from ftkit.memory.fit import FITS, largest
+
+    if verdict.word != FITS or not _is_known(config):
+        return ""
+    rows, tokens = (largest(config, setup, verdict.gpu, name, way) for name in ("batch_size", "seq_len"))
+    return (f"largest batch of {setup.seq_len} tokens: {rows}; longest rows in batches of {setup.batch_size}: {tokens} "
+            "tokens\n")
 
 
 def _cost(options: argparse.Namespace, config, setup, gpu):
@@ -202,13 +242,16 @@ def _cost(options: argparse.Namespace, config, setup, gpu):
     if options.tokens is None:
         return None
     from ftkit.errors import refusal
-    from ftkit.memory.cost import cost, throughput
+    from ftkit.memory.cost import cost, read_prices, throughput
 
-    if options.tokens_per_s is None and gpu is None:
-        raise refusal("--tokens", "given with --gpu or --tokens-per-s", options.tokens)
-    rate = options.tokens_per_s or throughput(config, setup, gpu)
+    if options.tokens_per_s is None and (gpu is None or not _is_known(config)):
+        raise refusal("--tokens", "given with --tokens-per-s, or with --gpu for a family that the planner knows",
+                      options.tokens)
+    rate = throughput(config, setup, gpu) if options.tokens_per_s is None else options.tokens_per_s
     return cost(options.tokens, rate, gpu, currency=options.currency, price_per_kwh=options.price_per_kwh,
-                rent_per_hour=options.rent_per_hour, watts=options.watts, measured=options.tokens_per_s is not None)
+                rent_per_hour=options.rent_per_hour, watts=options.watts, spot_discount=options.spot_discount,
+                measured=options.tokens_per_s is not None,
+                table=read_prices(options.prices) if options.prices else None)
 
 
 def _spent(found) -> str:

@@ -1,5 +1,6 @@
 """Lesson 09: its answers agree with torch, bitsandbytes and the planner; what ships with it fits the kit."""
 
+import statistics
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / f"{STEM}.ipynb"
 PAGE, CLAIMS = ROOT / "lessons" / f"{STEM}.md", ROOT / "lessons" / "claims.md"
 ERROR = ROOT / "benchmarks" / "results" / "memory_error.json"
+OF_RANKS = ERROR.with_name("memory_ranks.json")
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 SIZES = (8, 12, 16, 24, 40, 48, 80)
 MODELS = ("llama-2-7b", "llama-2-13b", "llama-2-70b")
@@ -210,6 +212,26 @@ def error_table():
             + lines(["model", "method", "rows × tokens", "predicted", "measured", "error"], rows))
 
 
+def drawn_table():
+    """What was drawn by each seed: as it was first, and after what it showed was mended."""
+    rows = []
+    for seed, table in read_json(ERROR)["drawn"].items():
+        of, drawn = table["without_storage"], table["rows"]
+        for name, found in (("as first predicted", [row["fake"] for row in drawn]),
+                            ("after the mends", [row.get("mended", row["fake"]) for row in drawn])):
+            errors = sorted(abs(one["error"]) for one in found)
+            rows.append([seed, of["configurations"], of["qlora"], len(of["families"]), name,
+                         f"{statistics.median(errors):.3%}", ", ".join(f"{one:.1%}" for one in errors[:-6:-1])])
+    return lines(["seed", "configurations", "QLoRA", "families", "formula", "median error", "the five worst"], rows)
+
+
+def ranks_table():
+    """One of several processes, beside torch's own."""
+    return lines(["method", "sharding", "measured, MiB", "predicted, MiB", "error"], [
+        [row["method"], row["sharding"], f"{row['measured_bytes'] / 2**20:.1f}",
+         f"{row['predicted_bytes'] / 2**20:.1f}", f"{row['error']:+.2%}"] for row in read_json(OF_RANKS)["rows"]])
+
+
 def tables(cards):
     """The tables of the page, by name."""
     asked = Setup("lora", batch_size=8, seq_len=2048, label_share=0.5, logits="all")
@@ -220,6 +242,8 @@ def tables(cards):
              f"{max(recorded.values(cards, f'{name} measured')) / 1e6:.1f}",
              f"{min(errors(cards, name)):+.1%} to {max(errors(cards, name)):+.1%}"] for name in POINTS]),
         "error": error_table(),
+        "drawn": drawn_table(),
+        "ranks": ranks_table(),
         "fits": lines(["model", *WAYS], [
             [name, *(f"{needed(name, setup) / GIB:.1f}: {smallest(needed(name, setup))}" for setup in WAYS.values())]
             for name in MODELS]),

@@ -1,9 +1,11 @@
 """Hours and money are those of the sums that one can do by hand, with the learner's own prices where given."""
 
+import json
+
 import pytest
 
 from ftkit.errors import Refusal
-from ftkit.memory.cost import cost, flops_per_token, prices, throughput
+from ftkit.memory.cost import cost, flops_per_token, prices, read_prices, throughput
 from ftkit.memory.gpus import gpu_named
 from ftkit.memory.models import model_named
 from ftkit.memory.setup import Setup
@@ -54,3 +56,32 @@ def test_tokens_a_second_follow_from_the_rate_and_the_share():
 def test_bad_numbers_are_refused(make, words):
     with pytest.raises(Refusal, match=words):
         make()
+
+
+def test_prices_of_ones_own_stand_in_a_file(tmp_path):
+    file = tmp_path / "prices.json"
+    own = {"dated": "2027-01", "electricity_per_kwh": {"CNY": 1.0}, "spot_discount": 0.5,
+           "rent_per_hour": {"RTX-4090": {"CNY": 3.0}}}
+    file.write_text(json.dumps(own), "utf-8")
+    found = cost(3_600_000, 1000, gpu_named("RTX-4090"), table=read_prices(file))
+    assert (found.rent, found.spot_rent, found.electricity) == (3.0, 1.5, 0.45)
+    assert found.basis == "tokens a second measured; your prices of 2027-01"
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"spot_discount": -1}, "spot_discount in .* must be a number, 0 or more, got -1"),
+    ({"rent_per_hour": 3}, "any card in .* must be a JSON object with CNY and USD, got None"),
+    ({"rent_per_hour": {"T4": {"CNY": "much"}}}, "CNY of T4 in .* must be a number, 0 or more, got 'much'"),
+    ({"electricity_per_kwh": {"EUR": 1}}, "electricity_per_kwh in .* must be a JSON object with CNY and USD")])
+def test_prices_that_are_none_are_refused_by_their_place(changes, words, tmp_path):
+    (tmp_path / "prices.json").write_text(json.dumps({**prices(), **changes}), "utf-8")
+    with pytest.raises(Refusal, match=words):
+        read_prices(tmp_path / "prices.json")
+
+
+def test_a_file_without_all_prices_and_a_discount_above_the_price_are_refused(tmp_path):
+    (tmp_path / "prices.json").write_text("{}", "utf-8")
+    with pytest.raises(Refusal, match="must be a JSON object with dated, electricity_per_kwh, spot_discount, rent_per"):
+        read_prices(tmp_path / "prices.json")
+    with pytest.raises(Refusal, match="spot_discount must be a share of the price, from 0 to 1, got 2"):
+        cost(1e6, 1000, gpu_named("T4"), spot_discount=2)

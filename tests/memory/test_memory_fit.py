@@ -3,7 +3,8 @@
 import pytest
 
 from ftkit.errors import Refusal
-from ftkit.memory.fit import judge, largest, playbook
+from ftkit.memory import fit
+from ftkit.memory.fit import judge, largest, playbook, verdict_of
 from ftkit.memory.gpus import Gpu, gpu_named, known_gpus
 from ftkit.memory.models import model_named
 from ftkit.memory.predict import predict
@@ -80,13 +81,16 @@ def test_a_model_whose_code_takes_no_kernel_is_told_of():
 
 
 @pytest.mark.parametrize(("name", "memory"), [("a100", 80 * GIB), ("24", 24 * GIB), (24, 24 * GIB), ("24 GB", 24 * GIB),
-                                              ("NVIDIA T4", 15 * GIB), ("16.5", 16.5 * GIB)])
+                                              ("NVIDIA T4", 15 * GIB), ("16.5", 16.5 * GIB), ("RTX4090", 24564 * 2**20),
+                                              ("GeForce RTX 3090", 24 * GIB), ("a100-40gb", 40 * GIB)])
 def test_a_card_is_known_by_name_or_by_gigabytes(name, memory):
     assert gpu_named(name).memory_bytes == memory
 
 
 @pytest.mark.parametrize(("name", "words"), [("A1000", "gpu must be one of T4, .* Did you mean A10"),
-                                             ("-3", "gpu must be a name, or a number of gigabytes above 0, got '-3'")])
+                                             ("-3", "gpu must be a name, or a number of gigabytes above 0, got '-3'"),
+                                             ("Apple M2", "gpu must be Apple-M-16, Apple-M-64 or the gigabytes of its "
+                                                          "memory, got 'Apple M2'")])
 def test_an_unknown_card_is_refused(name, words):
     with pytest.raises(Refusal, match=words):
         gpu_named(name)
@@ -95,3 +99,19 @@ def test_an_unknown_card_is_refused(name, words):
 def test_a_model_not_in_the_table_is_refused_with_the_nearest():
     with pytest.raises(Refusal, match="Did you mean llama-2-7b"):
         model_named("llama2-7b")
+
+
+@pytest.mark.parametrize("way_to_attend", ["flash", "eager"])
+def test_the_largest_is_found_in_a_few_predictions(way_to_attend, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fit, "predict", lambda *given: asked.append(given) or predict(*given))
+    setup = Setup("lora", attention=way_to_attend)
+    assert largest(LLAMA, setup, gpu_named("A100"), "seq_len") > 2000 and len(asked) <= 15
+
+
+def test_a_verdict_can_be_said_in_a_sentence():
+    gpu = gpu_named(12)
+    words = [judge(LLAMA, setup, gpu).words for setup in (Setup("qlora", checkpointing=True), Setup("lora"))]
+    assert words == ["fits", "fits with the step below"]
+    assert judge(LLAMA, Setup("full"), gpu_named(2)).words == "does not fit, not even with the steps below"
+    assert verdict_of(predict(LLAMA, Setup("full")), Setup("full"), gpu).words == "does not fit"

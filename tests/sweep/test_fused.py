@@ -255,7 +255,7 @@ def test_the_benchmark_measures_every_arm_and_fits_the_law(monkeypatch, capsys):
     spec.loader.exec_module(benchmark)
     shape = benchmark.QWEN_05B | SHAPE
     model = benchmark.random_model(shape, "cpu", torch.bfloat16)
-    rows = benchmark.measure(model, benchmark.random_rows(4, 32, width=16), [1, 2], [1, 2], steps=5, repeats=1)
+    (rows,) = benchmark.measure(model, benchmark.random_rows(4, 32, width=16), [1, 2], [1, 2], steps=5, repeats=1)
     assert [(row["rows"], row["members"], row["tokens"]) for row in rows] == [
         (1, 0, 16), (1, 1, 16), (1, 2, 16), (2, 0, 32), (2, 1, 32), (2, 2, 32)]
     written = {}

@@ -52,6 +52,25 @@ def prices() -> dict:
     return read_json(Path(str(files("ftkit.memory") / "assets" / "prices.json")))
 
 
+def read_prices(path: str | Path) -> dict:
+    """Prices of one's own: a file like the example's, `src/ftkit/memory/assets/prices.json`.
+
+    Raises:
+        Refusal: a key is missing, or a price is no number, 0 or more.
+    """
+    found = read_json(Path(path))
+    if not isinstance(found, dict) or (missing := [key for key in prices() if key != "note" and key not in found]):
+        raise refusal(str(path), f"a JSON object with {', '.join(key for key in prices() if key != 'note')}",
+                      missing if isinstance(found, dict) else found)
+    rents = found["rent_per_hour"] if isinstance(found["rent_per_hour"], dict) else {"any card": None}
+    for name, row in {"electricity_per_kwh": found["electricity_per_kwh"], **rents}.items():
+        if not isinstance(row, dict) or not set(row) <= set(CURRENCIES):
+            raise refusal(f"{name} in {path}", f"a JSON object with {' and '.join(CURRENCIES)}", row)
+        _refuse_negative({f"{currency} of {name} in {path}": price for currency, price in row.items()})
+    _refuse_negative({f"spot_discount in {path}": found["spot_discount"]})
+    return found
+
+
 def flops_per_token(model: object, setup: Setup) -> float:
     """Operations of one token in training: forward, back to the states, back to the trained weights, forward again.
 
@@ -93,7 +112,7 @@ def throughput(model: object, setup: Setup, gpu: Gpu, share: float = USUAL_SHARE
 
 def cost(tokens: float, tokens_per_s: float, gpu: Gpu | None = None, *, currency: str = "CNY",
          price_per_kwh: float | None = None, rent_per_hour: float | None = None, watts: float | None = None,
-         spot_discount: float | None = None, measured: bool = True) -> Cost:
+         spot_discount: float | None = None, measured: bool = True, table: Mapping | None = None) -> Cost:
     """Hours, electricity and money of so many tokens.
 
     Args:
@@ -106,6 +125,7 @@ def cost(tokens: float, tokens_per_s: float, gpu: Gpu | None = None, *, currency
         watts: of the card under load; those of the table if None.
         spot_discount: share that a spot price saves; the example's if None.
         measured: whether tokens a second were measured.
+        table: prices in place of the example's, as `read_prices` reads them.
 
     Raises:
         Refusal: a number out of range, or an unknown currency.
@@ -122,7 +142,7 @@ def cost(tokens: float, tokens_per_s: float, gpu: Gpu | None = None, *, currency
     for name, value in (("tokens", tokens), ("tokens_per_s", tokens_per_s)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise refusal(name, "a number above 0", value)
-    example = prices()
+    example = prices() if table is None else table
     watts = (gpu.watts if gpu else None) if watts is None else watts
     own = price_per_kwh is not None and rent_per_hour is not None
     price_per_kwh = example["electricity_per_kwh"][currency] if price_per_kwh is None else price_per_kwh
@@ -131,11 +151,14 @@ def cost(tokens: float, tokens_per_s: float, gpu: Gpu | None = None, *, currency
     spot_discount = example["spot_discount"] if spot_discount is None else spot_discount
     _refuse_negative({"price_per_kwh": price_per_kwh, "rent_per_hour": rent_per_hour, "watts": watts,
                       "spot_discount": spot_discount})
+    if spot_discount > 1:
+        raise refusal("spot_discount", "a share of the price, from 0 to 1", spot_discount)
     hours = tokens / tokens_per_s / 3600
     kwh = None if watts is None else watts * hours / 1000
     rent = None if rent_per_hour is None else rent_per_hour * hours
     words = "measured" if measured else "stated, not measured"
-    told = "prices as given" if own else f"example prices of {example['dated']}: give your own"
+    told = ("prices as given" if own else f"example prices of {example['dated']}: give your own" if table is None else
+            f"your prices of {example['dated']}")
     return Cost(hours, kwh, None if kwh is None else kwh * price_per_kwh, rent,
                 None if rent is None else rent * (1 - spot_discount), currency, f"tokens a second {words}; {told}")
 

@@ -104,6 +104,18 @@ def weight_bytes(shape: Shape, setup: Setup) -> dict[str, int]:
     return sums
 
 
+def cache_bytes(shape: Shape, setup: Setup) -> int:
+    """Keys and values of the setup's rows that a model holds when it answers: none of it is there in training.
+
+    Example:
+        >>> from ftkit.memory.models import model_named
+        >>> cache_bytes(model_named("llama-2-7b").shape, Setup(seq_len=4096)) / 2**30
+        2.0
+    """
+    tokens = setup.batch_size * setup.seq_len
+    return 2 * shape.layers * shape.cached_heads * shape.head_dim * tokens * TYPES[setup.precision]
+
+
 def held_type(setup: Setup) -> str:
     """The type of embeddings, norms, biases and head: float32 after peft's cast."""
     return "float32" if setup.float32_cast else setup.precision

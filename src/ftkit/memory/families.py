@@ -151,8 +151,9 @@ def _falcon(keys: Keys) -> Shape:
                    last="transformer.ln_f", stack="transformer.h", embedding_name="transformer.word_embeddings",
                    tied=bool(keys.get("tie_word_embeddings", True)), activation=str(keys.get("activation", "gelu")),
                    rotary=0 if keys.get("alibi", False) else head_dim, parallel=parallel, qkv_form="falcon", upcasts="",
+                   spreads_keys=new,
                    dropout=float(keys.get("hidden_dropout", 0.0)),
-                   attends_by_itself="math" if kv_heads == 1 else "eager" if keys.get("alibi", False) else "")
+                   attends_by_itself="math" if kv_heads < heads and not new else "eager" * bool(keys.get("alibi")))
     return replace(shape, norms=shape.norms[1:]) if parallel and not two else shape
 
 

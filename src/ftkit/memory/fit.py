@@ -4,7 +4,7 @@ Knows nothing about time and money.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ftkit.errors import unknown
 from ftkit.memory.gpus import Gpu
@@ -28,6 +28,7 @@ class Step:
         needed_bytes: what that takes.
         saves_bytes: how much less that is than before.
         fits: whether the card holds it; True without a card.
+        memory: what it takes, part by part.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Step:
     needed_bytes: int
     saves_bytes: int
     fits: bool
+    memory: Memory
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,13 @@ class Verdict:
     steps: tuple[Step, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def words(self) -> str:
+        """The word as part of a sentence."""
+        steps = "" if not self.steps else f" with the {'steps' if len(self.steps) > 1 else 'step'} below"
+        return {FITS: FITS, FITS_IF: f"fits{steps}", DOES_NOT: DOES_NOT + (f", not even{steps}" if steps else "")}[
+            self.word]
+
 
 def judge(model: object, setup: Setup, gpu: Gpu, way: str = "ours") -> Verdict:
     """Whether a training fits on a card, and with which steps of the playbook if not as it is.
@@ -76,11 +85,16 @@ def judge(model: object, setup: Setup, gpu: Gpu, way: str = "ours") -> Verdict:
     """
     shape = as_shape(model)
     memory = predict(shape, setup, way)
+    steps = () if memory.needed_bytes <= gpu.memory_bytes else playbook(shape, setup, gpu, way)
+    found = verdict_of(memory, setup, gpu, steps)
+    return replace(found, warnings=(*found.warnings, *_of_attention(shape, setup)))
+
+
+def verdict_of(memory: Memory, setup: Setup, gpu: Gpu, steps: tuple[Step, ...] = ()) -> Verdict:
+    """Whether so much memory fits on a card; with the steps of a playbook where some were worked out."""
     free = gpu.memory_bytes - memory.needed_bytes
-    steps = () if free >= 0 else playbook(shape, setup, gpu, way)
     word = FITS if free >= 0 else FITS_IF if steps and steps[-1].fits else DOES_NOT
-    warnings = [sentence for sentence in (gpu.refuses(setup), _of_attention(shape, setup)) if sentence]
-    return Verdict(word, memory, gpu, free, steps, tuple(warnings))
+    return Verdict(word, memory, gpu, free, steps, tuple(filter(None, [gpu.refuses(setup)])))
 
 
 def playbook(model: object, setup: Setup, gpu: Gpu | None = None, way: str = "ours") -> tuple[Step, ...]:
@@ -100,12 +114,13 @@ def playbook(model: object, setup: Setup, gpu: Gpu | None = None, way: str = "ou
     before = predict(shape, setup, way).needed_bytes
     for name, change in _STEPS:
         for changed in (changes := [one for one in change(shape, setup) if one != setup]):
-            needed = predict(shape, changed, way).needed_bytes
+            memory = predict(shape, changed, way)
+            needed = memory.needed_bytes
             if stops := gpu is not None and needed <= gpu.memory_bytes:
                 break
         if not changes:
             continue
-        found.append(Step(_named(name, changed), changed, needed, before - needed, gpu is None or stops))
+        found.append(Step(_named(name, changed), changed, needed, before - needed, gpu is None or stops, memory))
         setup, before = changed, needed
         if stops:
             break
@@ -130,19 +145,35 @@ def largest(model: object, setup: Setup, gpu: Gpu, name: str, way: str = "ours")
     shape, least = as_shape(model), 1 if name == "batch_size" else 2
     longest = min(LONGEST, shape.positions or LONGEST) if name == "seq_len" else LONGEST
 
-    def fits(value: int) -> bool:
-        return predict(shape, setup.with_(**{name: value}), way).needed_bytes <= gpu.memory_bytes
+    def room(value: int) -> int:
+        return gpu.memory_bytes - predict(shape, setup.with_(**{name: value}), way).needed_bytes
 
-    if not fits(least):
+    rooms = {least: room(least), longest: room(longest)}
+    if rooms[least] < 0:
         return 0
-    low, high = least, least
-    while high < longest and fits(high := min(2 * high, longest)):
-        low = high
-    if low == longest:
-        return low
+    return longest if rooms[longest] >= 0 else _last_with_room(room, rooms, least, longest)
+
+
+def _last_with_room(room: Callable[[int], int], rooms: dict[int, int], low: int, high: int) -> int:
+    """The largest value that leaves room: what is needed grows by straight pieces, so one guesses along them.
+
+    Guesses lie on the line between the two ends, on the one through the last two values with room, and in the middle.
+    """
+    before, turn = low, 0
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
+        turn += 1
+        if turn % 3 == 1:
+            guess = low + rooms[low] * (high - low) // (rooms[low] - rooms[high])
+        elif turn % 3 == 2 and before < low and rooms[before] > rooms[low]:
+            guess = low + rooms[low] * (low - before) // (rooms[before] - rooms[low]) + 1
+        else:
+            guess = (low + high) // 2
+        guess = min(max(guess, low + 1), high - 1)
+        rooms[guess] = room(guess)
+        if rooms[guess] >= 0:
+            before, low = low, guess
+        else:
+            high = guess
     return low
 
 
@@ -209,8 +240,8 @@ def _known(setup: Setup) -> tuple[str, ...]:
     return ("target_modules", "layers") if setup.method in ("lora", "qlora", "lora8bit") else ()
 
 
-def _of_attention(shape: Shape, setup: Setup) -> str:
+def _of_attention(shape: Shape, setup: Setup) -> tuple[str, ...]:
     if shape.attends_by_itself and setup.attention in ("flash", "efficient"):
         return (f"{shape.family} attends without a kernel ({shape.attends_by_itself}): the scores of all pairs of "
-                "tokens are kept, and planned for.")
-    return ""
+                "tokens are kept, and planned for.",)
+    return ()

@@ -4,6 +4,7 @@ Knows nothing about models. Memory is what the driver reports; rates are the ven
 float32; of an Apple computer's memory it is what its system lets the graphics part take.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,8 +17,9 @@ from ftkit.memory.setup import Setup
 from ftkit.units import GIB
 
 MIB = 2**20
-_OTHER_NAMES = {"v100": "v100-16", "a100": "a100-80", "3090": "rtx-3090", "4090": "rtx-4090", "apple": "apple-m-16",
-                "t4-16": "t4", "h100-80": "h100", "h200-141": "h200", "l40s-48": "l40s", "a10-24": "a10"}
+_OTHER_NAMES = {"v100": "v10016", "a100": "a10080", "3090": "rtx3090", "4090": "rtx4090", "apple": "applem16",
+                "t416": "t4", "h10080": "h100", "h200141": "h200", "l40s48": "l40s", "a1024": "a10"}
+_MAKERS = ("nvidia", "geforce", "tesla")
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,17 @@ def gpu_named(name: str | float) -> Gpu:
         >>> gpu_named(24).memory_bytes == 24 * 2**30, gpu_named("a100").name
         (True, 'A100-80')
     """
-    text = str(name).strip().lower().replace(" ", "-").removeprefix("nvidia-")
-    if text in _OTHER_NAMES:
-        text = _OTHER_NAMES[text]
+    text = re.sub(r"(?<=\w)[\s_-]+(?=\w)", "", str(name).strip().lower())
+    for maker in _MAKERS:
+        text = text.removeprefix(maker)
+    text = _OTHER_NAMES.get(text, _OTHER_NAMES.get(text.removesuffix("gb"), text))
     for gpu in known_gpus():
-        if gpu.name.lower() == text:
+        if gpu.name.lower().replace("-", "") in (text, text.removesuffix("gb")):
             return gpu
-    number = text.removesuffix("gib").removesuffix("gb").rstrip("-")
+    if re.fullmatch(r"(apple)?m\d.*", text):
+        raise refusal("gpu", "Apple-M-16, Apple-M-64 or the gigabytes of its memory", name,
+                      "Apple's computers come with memory of many sizes, of which three quarters are for graphics.")
+    number = text.removesuffix("gib").removesuffix("gb")
     try:
         size_gib = float(number)
     except ValueError:

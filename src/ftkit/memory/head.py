@@ -63,7 +63,7 @@ def _chunked(decoder: Decoder, states: Tensor) -> Tensor:
 
 
 def _chunk(decoder: Decoder, logits: int, kind: int) -> None:
-    """A chunk's logits, their float32 copy, their gradient, and the head's; the head itself in mixed precision's type."""
+    """A chunk's logits, their float32 copy, their gradient, and the head's; the head in mixed type."""
     ledger, head = decoder.ledger, decoder.head.weight
     cast = ops.to(ledger, head, kind)
     held = [Storage(ledger, logits * kind, "logits")]

@@ -38,7 +38,7 @@ class Ledger:
         self.held: list[Storage] = []  # by nodes of a layer that is forgotten, whatever torch is told to forget
         self.order = 0
         self.kept_by_layer: list[int] = []  # what stayed of each layer's forward pass
-        self.casts: list[Storage | View] = []  # of trained weights, which mixed precision keeps through the forward pass
+        self.casts: list[Storage | View] = []  # of trained weights, kept through the forward pass
         self.back_at: Callable[[int | None], None] | None = None  # told where the backward pass is
 
     def enter(self, size_bytes: int, part: str) -> None:

@@ -250,7 +250,7 @@ def _taken_apart(decoder: Decoder, place: int, x: Tensor) -> tuple[Tensor, Tenso
         return tuple(ops.pieces(ledger, both, sizes))
     apart = [ops.piece(ledger, both, size) for size in sizes]
     if shape.qkv == "falcon":  # laid out anew, keys and values for every query head where there are several
-        many = [1, *[shape.heads // shape.kv_heads if shape.kv_heads > 1 else 1] * 2]
+        many = [1, *[shape.heads // shape.kv_heads if shape.spreads_keys else 1] * 2]
         apart = [ops.copied(ledger, ops.repeated(ledger, part, times) if times > 1 else part)
                  for part, times in zip(apart, many, strict=True)]
     return tuple(apart)

@@ -70,6 +70,7 @@ class Shape:
         positions: rows of an embedding of positions, 0 without.
         rotary: numbers of a head that are turned by their position, 0 without.
         qkv: "apart" (three matrices), "slices", "pieces" or "falcon": how one matrix's outputs are taken apart.
+        spreads_keys: keys and values are written out for every head of queries.
         gate: "apart" (two matrices), "pieces" (one matrix's halves) or "" for an MLP without a gate.
         activation: the curve in the MLP.
         parallel: attention and MLP side by side.
@@ -104,6 +105,7 @@ class Shape:
     positions: int = 0
     rotary: int = 0
     qkv: str = "apart"
+    spreads_keys: bool = False
     gate: str = "apart"
     activation: str = "silu"
     parallel: bool = False
@@ -124,7 +126,7 @@ class Shape:
     @property
     def cached_heads(self) -> int:
         """Heads of keys that a cache holds, and a prefix puts itself in front of: falcon writes them out first."""
-        return self.heads if self.qkv == "falcon" and self.kv_heads > 1 else self.kv_heads
+        return self.heads if self.spreads_keys else self.kv_heads
 
     @property
     def layer_parameters(self) -> int:
@@ -198,7 +200,7 @@ def shape_of(config: Mapping) -> Shape:
         raise refusal("config", "a dict with model_type, as config.json has it", config)
     family = config["model_type"]
     if family not in FAMILIES:
-        raise unknown("model_type", family, FAMILIES, "Others can be measured, but not planned.")
+        raise unknown("model_type", family, FAMILIES, "Others can be counted, but not planned: `ftkit plan` does.")
     read: Callable[[Keys], Shape] = FAMILIES[family]
     shape = read(Keys(config))
     if shape.layers < 1 or shape.heads < 1 or shape.hidden < 1 or shape.vocab < 1:

@@ -49,8 +49,8 @@ def on_cuda(attention: str) -> Iterator[None]:
     bitsandbytes' integer product.
 
     Args:
-        attention: "flash", "efficient", "math", or "eager", which needs nothing exchanged. Rows with a mask, and
-            float32, take "efficient" for "flash", as torch does.
+        attention: "flash", "efficient", "math", or "eager", which needs nothing exchanged. Rows with a mask,
+            float32 and values of another width than queries take "efficient" for "flash", as torch does.
     """
     import bitsandbytes as bnb
     from bitsandbytes.autograd import _functions
@@ -129,7 +129,7 @@ class _Flash(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query, key, value):
-        out, sums = _result_of(query, query.shape[2])
+        out, sums = _result_of(query, query.shape[2], value.shape[-1])
         ctx.save_for_backward(query, key, value, out, sums)
         return out
 
@@ -153,7 +153,7 @@ class _Efficient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, query, key, value):
-        out, sums = _result_of(query, -(-query.shape[2] // ALIGNED_SUMS) * ALIGNED_SUMS)
+        out, sums = _result_of(query, -(-query.shape[2] // ALIGNED_SUMS) * ALIGNED_SUMS, value.shape[-1])
         ctx.save_for_backward(query, key, value, out, sums)
         return out
 
@@ -167,9 +167,9 @@ class _Efficient(torch.autograd.Function):
         return tuple(torch.empty_like(one) for one in (query, key, value))
 
 
-def _result_of(query: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _result_of(query: torch.Tensor, width: int, head: int) -> tuple[torch.Tensor, torch.Tensor]:
     """What both kernels keep: the output, laid out as (rows, width, heads, head), and a float32 for each query."""
-    rows, heads, queries, head = query.shape
+    rows, heads, queries, _ = query.shape
     out = query.new_empty(rows, queries, heads, head).transpose(1, 2)
     return out, query.new_empty(rows, heads, width, dtype=torch.float32)
 
@@ -210,7 +210,8 @@ def _attention(is_flash: bool) -> Callable:
         if query.shape[1] != key.shape[1] and not enable_gqa:
             with sdpa_kernel(SDPBackend.MATH):
                 return plain(query, key, value, attn_mask, dropout_p, is_causal, scale=scale)
-        if is_flash and attn_mask is None and query.dtype != torch.float32:
+        takes_flash = is_flash and query.dtype != torch.float32 and query.shape[-1] == value.shape[-1]
+        if takes_flash and attn_mask is None:
             return _Flash.apply(query, key, value)
         groups = query.shape[1] // key.shape[1]
         if groups > 1:

@@ -68,7 +68,7 @@ class UsualSteps:
 
     def take(self, count: int) -> None:
         """So many steps."""
-        with ready_to_learn(self._model, self._setup.checkpointing):
+        with ready_to_learn(getattr(self._model, "module", self._model), self._setup.checkpointing):
             for _ in range(count):
                 for _ in range(self._setup.accumulation):
                     self._backward()

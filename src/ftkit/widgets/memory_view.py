@@ -10,7 +10,6 @@ from ftkit.memory import cost as costs
 from ftkit.memory import fit
 from ftkit.memory.gpus import gpu_named
 from ftkit.memory.models import model_named
-from ftkit.memory.predict import predict
 from ftkit.memory.setup import Setup
 from ftkit.memory_bars import stacked_bars
 from ftkit.units import bytes_to_words, counted, seconds_to_words
@@ -62,7 +61,7 @@ class PlanView:
         following = f"Next step: {step.name}, which saves {bytes_to_words(step.saves_bytes)}." if step else ""
         needed = f"{bytes_to_words(verdict.memory.needed_bytes)}, highest in the {verdict.memory.moment}"
         sentences = [f"{what}, {rows} of {setup.seq_len} tokens: {needed}.", f"On {verdict.gpu.name}: "
-                     f"{verdict.word}; {left}.", following, most, *verdict.warnings]
+                     f"{verdict.words}; {left}.", following, most, *verdict.warnings]
         return " ".join(filter(None, sentences))
 
 
@@ -101,7 +100,7 @@ def compute(model: str = "llama-2-7b", method: str = "lora", rank: int = 8, batc
     setup = Setup(method, {SIZES[method]: rank} if method in SIZES else {}, batch_size, seq_len, precision=held,
                   mixed=mixed, checkpointing=checkpointing, attention=attention)
     verdict = fit.judge(known, setup, card)
-    bars = [("as asked", verdict.memory), *((step.name, predict(known, step.setup)) for step in verdict.steps)]
+    bars = [("as asked", verdict.memory), *((step.name, step.memory) for step in verdict.steps)]
     speed = tokens_per_s or _estimated(known, setup, card)
     bill = None if speed is None else costs.cost(tokens, speed, card, currency=currency,
                                                  rent_per_hour=price_per_h or None, measured=tokens_per_s > 0)
