@@ -48,7 +48,7 @@ PACKAGES = ("torch", "transformers", "accelerate", "peft", "trl", "datasets", "b
 
 
 MEASURED_ROW, OUT_OF_MEMORY = "measured", "not measured: out of memory"
-NO_TIME = "not measured: no time left"
+NO_TIME, TOO_LONG = "not measured: no time left", "not measured: took longer than"
 
 
 class TooLong(BaseException):
@@ -104,12 +104,17 @@ def rows_of(model: nn.Module, shape: str, arm: Arm, library: str, flops_per_s: f
         if arm.stack == TRL:
             return
         arm = replace(arm, stack=STAND_IN)
-    row = row_of(model, shape, arm, flops_per_s, given, ends_s - time.perf_counter())
-    yield row
-    failed = row["status"] not in (MEASURED_ROW, OUT_OF_MEMORY, NO_TIME)
-    if failed and arm.settings.get("compiled"):
-        arm = replace(arm, name=arm.name + NOT_COMPILED, settings=arm.settings | {"compiled": False})
-        yield row_of(model, shape, arm, flops_per_s, given, ends_s - time.perf_counter())
+    plain = replace(arm, name=arm.name + NOT_COMPILED, settings=arm.settings | {"compiled": False})
+    arms = [arm] if not arm.settings.get("compiled") else [arm, plain] if given.compiles else [plain]
+    failed = ""
+    for arm in arms:
+        row = row_of(model, shape, arm, flops_per_s, given, ends_s - time.perf_counter())
+        yield row
+        if row["status"] == MEASURED_ROW and failed and TOO_LONG not in failed:
+            given.compiles = False  # and need not be tried again
+        if row["status"] in (MEASURED_ROW, OUT_OF_MEMORY, NO_TIME):
+            return
+        failed = row["status"]
 
 
 def row_of(model: nn.Module, shape: str, arm: Arm, flops_per_s: float, given, left_s: float) -> dict:
@@ -129,7 +134,7 @@ def row_of(model: nn.Module, shape: str, arm: Arm, flops_per_s: float, given, le
                 found = gpu_arms.measure(model, arm, given.step_tokens, flops_per_s, given.steps)
         row |= {"status": MEASURED_ROW, **found}
     except TooLong:
-        row["status"] = f"not measured: took longer than {limit_s:.0f} s"
+        row["status"] = f"{TOO_LONG} {limit_s:.0f} s"
     except Exception as error:  # of whatever package: one row's failure must not cost the others
         row["status"] = OUT_OF_MEMORY if is_memory(error) else f"not measured: {said(error)}"
     gpu_arms.cleaned_(model)
@@ -222,6 +227,7 @@ def arguments():
     given = parser.parse_args()
     given.step_tokens, given.steps = (512, 2) if given.tiny else (STEP_TOKENS, gpu_arms.STEPS)
     given.memory_tokens, given.least_s = (128, 0) if given.tiny else (None, LEAST_S)
+    given.compiles = True  # until it has failed
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA device here: nothing is measured. --tiny --device cpu tries the program.")
     if given.device == "cpu" and not given.tiny:

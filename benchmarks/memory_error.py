@@ -185,7 +185,7 @@ def main() -> None:
         if device in row or (options.only and _name(row["model"]) not in options.only):
             continue
         if options.gpu and not _has_room(row):
-            print(f"{_name(row['model'])}, {row['setup']['method']}: not measured, this GPU has no room for it", flush=True)
+            print(f"{_name(row['model'])}, {row['setup']['method']}: no room on this GPU, not measured", flush=True)
             continue
         try:
             measure(row, device)

@@ -208,6 +208,8 @@ def test_a_model_that_the_disk_has_no_room_for_is_refused_before_anything_is_wri
     (lambda: merge_into_(base("nf4"), adapted("nf4")), "original must be unquantised, got 'model.layers.0.self_attn.q_"
      "proj in codes'. Load it without quantization"),
     (lambda: checking.save_model(adapted(), None, "nowhere"), "model must be one without an adapter, got '56 adapted"),
+    (lambda: checking.save_model(quantise_(base()), None, "nowhere"), "model must be one that transformers loads, got "
+     "\"56 layers in this kit's own codes\". Dequantise it first, with merging.dequantise_"),
     (lambda: checking.largest_difference(torch.ones(2), torch.ones(3)), r"other must be of shape \(2,\), got \(3,\)"),
     (lambda: checking.largest_difference(torch.ones(1), torch.tensor([torch.nan])), "difference must be finite, got"),
     (lambda: checking.reload([checking.Stored("no/such/folder")], IDS),

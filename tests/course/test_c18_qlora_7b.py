@@ -200,7 +200,7 @@ def evidence(lesson):
 def test_the_shipped_cards_are_of_the_shipped_base_and_train_what_they_say(lesson):
     for found in lesson.cards.values():
         assert {card.model["sha256"] for card in found} == {hub.model_hash()}
-        assert sorted(card.seed for card in found) == [0, 1, 2]
+        assert sorted(card.seed for card in found) == [0, 1, 2, 3, 4]
     counted = {name: found[0].metrics["trainable"] for name, found in lesson.cards.items()}
     assert counted["all_linear"] == counted["four_names_wide"] > 2 * counted["four_names"]
 
@@ -220,7 +220,7 @@ def test_what_the_lesson_says_about_the_figures_is_so(lesson):
         more = student_mean([other - one for one, other in zip(losses["all_linear"], losses[name], strict=True)])
         assert more.low > 0 and 1.8 < fmean(losses[name]) / fmean(losses["all_linear"]) < 2.6
     helped = [few - many for few, many in zip(losses["four_names"], losses["four_names_wide"], strict=True)]
-    assert student_mean(helped).low < 0  # more rank on the four names: no gain that three seeds show
+    assert student_mean(helped).low < 0  # more rank on the four names: no gain that five seeds show
     right = {name: recorded.values(cards, "clinic") for name, cards in lesson.cards.items()}
     assert max(map(min, right.values())) < min(map(max, right.values()))  # spans that overlap
     table = [one for one in known_models() if one.name in lesson.foretold]

@@ -28,6 +28,7 @@ from ftkit.loading import quiet
 from ftkit.lora.adapter import lora_layers
 from ftkit.merge.fresh import IDS, MADE, REQUEST
 from ftkit.modes import evaluation_mode
+from ftkit.quant.linear import quantised_layers
 from ftkit.quantization import stored_bytes
 
 
@@ -98,12 +99,15 @@ def save_model(model: nn.Module, tokenizer, folder: str | Path) -> Path:
     is stored in its codes.
 
     Raises:
-        Refusal: the model still carries an adapter, whose factors would be stored under names that nothing reads; or
-            the disk has no room for it.
+        Refusal: the model still carries an adapter, whose factors would be stored under names that nothing reads; its
+            layers are in this kit's own codes, which no loader reads; or the disk has no room for it.
     """
     if lora_layers(model):
         raise refusal("model", "one without an adapter", f"{len(lora_layers(model))} adapted layers",
                       "Merge it first, or save the adapter alone with methods.save.")
+    if quantised_layers(model):
+        raise refusal("model", "one that transformers loads", f"{len(quantised_layers(model))} layers in this kit's "
+                      "own codes", "Dequantise it first, with merging.dequantise_.")
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a save that was killed: its files are not this model's
