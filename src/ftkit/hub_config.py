@@ -18,7 +18,7 @@ def find_config(name_or_folder: str | Path) -> dict:
         Refusal: it is nowhere, or the hub does not give it.
     """
     path = Path(name_or_folder)
-    if path.exists():
+    if path.exists() or path.is_absolute() or path.suffix == ".json":  # no name on the hub looks like the last two
         return read_config(path)
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
