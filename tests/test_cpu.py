@@ -1,5 +1,9 @@
 """What makes a small model fast on a CPU, and that it changes no result beyond what it says."""
 
+import subprocess
+import sys
+import textwrap
+
 import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -55,8 +59,25 @@ def test_an_error_in_one_part_reaches_the_caller(two_threads):
     assert torch.get_num_threads() == 2
 
 
-def test_reusing_memory_says_whether_it_could():
-    assert cpu.reuse_freed_memory_() in (True, False)
+def test_small_blocks_are_kept_when_they_are_freed_and_large_ones_go_back():
+    code = """
+        import re, torch
+        from pathlib import Path
+        from ftkit import cpu
+
+        def held_mib():
+            return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+        for mib in (16, 64) if cpu.reuse_freed_memory_() else ():
+            before, block, behind = held_mib(), torch.ones(mib * 2**18), torch.ones(100)
+            del block
+            print(held_mib() - before)
+        """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    if not run.stdout:
+        pytest.skip("this C library keeps or gives back what it likes")
+    small, large = map(float, run.stdout.split())
+    assert small > 12 and large < 12
 
 
 def test_the_precision_of_products_is_open_for_a_while_only():

@@ -83,11 +83,13 @@ def reuse_freed_memory_() -> bool:
 
     glibc returns large blocks to the system at once; asking for them again costs a page fault for every 4 KiB, about a
     sixth of a training step of the embedded base. Tensors take what they took; the process holds more, since what was
-    freed in between lies beside what is in use (`benchmarks/memory_meter.py`). Does nothing without glibc.
+    freed in between lies beside what is in use (`benchmarks/memory_meter.py`). Blocks of more than 32 MiB still go back
+    at once: those of a 7B, another length each step, would leave gaps that no other fits, gigabytes after a few steps.
+    Does nothing without glibc.
     """
     m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
     try:
         library = ctypes.CDLL("libc.so.6")
-        return bool(library.mallopt(m_mmap_threshold, 2**30) and library.mallopt(m_trim_threshold, 2**31 - 1))
+        return bool(library.mallopt(m_mmap_threshold, 2**25) and library.mallopt(m_trim_threshold, 2**31 - 1))
     except (OSError, AttributeError):
         return False
