@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralC
 from transformers.models.qwen2 import modeling_qwen2
 
 from ftkit import compiled as compiled_parts
-from ftkit import losses, low_rank
+from ftkit import frozen_codes, losses, low_rank
 from ftkit.batches import collate
 from ftkit.compiled import compiled
 from ftkit.errors import Refusal
@@ -101,6 +101,17 @@ def test_by_the_compiler_itself_a_model_in_codes_that_computes_layers_again_has_
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={
         "use_reentrant": False, "context_fn": low_rank.kept_the_second_time})
     assert_the_same(model, 9, 14)
+
+
+@pytest.mark.parametrize("shape", [(192, 128), (128, 192), (1000, 64)])
+def test_by_the_compiler_itself_codes_are_decoded_where_the_last_block_of_scales_is_not_full(shape):
+    bitsandbytes = pytest.importorskip("bitsandbytes.functional")
+    packed, state = bitsandbytes.quantize_4bit(torch.randn(shape, generator=torch.Generator().manual_seed(0)),
+                                               quant_type="nf4", compress_statistics=True)
+    codes = frozen_codes._codes_of(packed, state)
+    given = (codes.packed, codes.table, codes.scales, codes.scale_table, codes.scale_scales, codes.offset,
+             codes.block_size, codes.scales_in_block, codes.dtype, torch.float32)
+    torch.testing.assert_close(compiled_parts.decoder()(*given), frozen_codes.decode(*given), rtol=0, atol=0)
 
 
 def test_afterwards_all_parts_are_what_they_were_even_after_an_error(traced):

@@ -17,9 +17,7 @@ from ftkit.errors import refusal
 from ftkit.fused import FAMILIES, NORMS
 
 BACKEND = "inductor"
-DECODING = {"assert_indirect_indexing": False, "realize_reads_threshold": 3}
-"""Of the compiler: every code has a value, so none is checked; and a block's scale is worked out once, in a kernel
-before, not anew for each of its numbers: 23 PTX instructions a number for an H200, where there were 38 (Triton 3.6)."""
+DECODING = {"assert_indirect_indexing": False}  # of the compiler: every code has a value, so none is checked
 MLPS = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP")
 
 
