@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import nn
@@ -81,15 +82,36 @@ class Workers:
 def reuse_freed_memory_() -> bool:
     """Whether this process now keeps the memory it frees for its next tensors, instead of giving it back each time.
 
-    glibc returns large blocks to the system at once; asking for them again costs a page fault for every 4 KiB, about a
-    sixth of a training step of the embedded base. Tensors take what they took; the process holds more, since what was
-    freed in between lies beside what is in use (`benchmarks/memory_meter.py`). Blocks of more than 32 MiB still go back
-    at once: those of a 7B, another length each step, would leave gaps that no other fits, gigabytes after a few steps.
-    Does nothing without glibc.
+    glibc returns large blocks to the system at once; asking for them again costs a page fault for every 4 KiB: about a
+    sixth of a training step of the embedded base, and half of one of a 7B in 4 bits, whose weights are decoded into
+    fresh blocks. Tensors take what they took; the process holds more, since what was freed in between lies beside what
+    is in use (`benchmarks/memory_meter.py`). Does nothing without glibc 2.33 or newer.
     """
+    library = _glibc()
     m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
+    return bool(library and library.mallopt(m_mmap_threshold, 2**30) and library.mallopt(m_trim_threshold, 2**31 - 1))
+
+
+def give_back_freed_memory_(beyond_bytes: int = 2**30) -> None:
+    """Gives freed memory back to the system where the process keeps more of it than this.
+
+    Blocks of another length each step leave gaps that no other block fits: gigabytes after a few steps of a 7B.
+    """
+    library = _glibc()
+    if library and library.mallinfo2().fordblks > beyond_bytes:
+        library.malloc_trim(0)
+
+
+class _MallInfo(ctypes.Structure):  # struct mallinfo2 of malloc.h
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks",
+                                                     "fsmblks", "uordblks", "fordblks", "keepcost")]
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL("libc.so.6")
-        return bool(library.mallopt(m_mmap_threshold, 2**25) and library.mallopt(m_trim_threshold, 2**31 - 1))
+        library.mallinfo2.restype = _MallInfo
     except (OSError, AttributeError):
-        return False
+        return None
+    return library

@@ -105,6 +105,8 @@ class Learner:
             if config.compiled:
                 chosen.enter_context(compiled(model))
             yield
+        if self.device.type == "cpu":
+            cpu.give_back_freed_memory_()
 
     def _autocast(self) -> torch.autocast:
         # not the accelerator's: it asks the process-wide state, wrong when two trainings take turns in one process
