@@ -221,6 +221,8 @@ def test_what_the_lesson_says_about_the_figures_is_so(lesson):
         assert more.low > 0 and 1.8 < fmean(losses[name]) / fmean(losses["all_linear"]) < 2.6
     helped = [few - many for few, many in zip(losses["four_names"], losses["four_names_wide"], strict=True)]
     assert student_mean(helped).low < 0  # more rank on the four names: no gain that five seeds show
+    training = clinic.records("train")
+    assert (len(training), sum(one["kind"] == "glossary" for one in training)) == (3260, 60)
     right = {name: recorded.values(cards, "clinic") for name, cards in lesson.cards.items()}
     assert max(map(min, right.values())) < min(map(max, right.values()))  # spans that overlap
     table = [one for one in known_models() if one.name in lesson.foretold]
